@@ -1,0 +1,1 @@
+"""From a Wikipedia dump or a text file to a cleaned, split corpus."""

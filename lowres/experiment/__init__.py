@@ -1,0 +1,1 @@
+"""Plans, workers, executors and results."""

@@ -1,0 +1,124 @@
+"""What a run leaves in its folder: one immutable JSON file for every attempt at a cell, and one for every language model,
+task and corpus. Tables and the report derive from these files, so merging two machines' results is copying files.
+
+runs/NAME/
+  recipe.toml               the recipe as resolved
+  cells/<cell id>/<n>.json  CellRecord, one an attempt
+  models/<LM id>.json       LanguageModelRecord
+  tasks/<task id>.json      TaskRecord
+  corpora/<corpus id>.json  CorpusRecord
+  predictions/<id>/         copy of the predictions artifact of every cell that ended ok
+  machine.json              MachineRecord of the last run
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from lowres.artifacts import Cost
+
+Status = Literal["ok", "oom", "timeout", "nan", "error"]
+
+
+class Record(BaseModel):
+    """Base of all records."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class CellRecord(Record):
+    """One attempt at one (method, task, train size, subset, seed)."""
+
+    cell: str
+    attempt: int
+    method: str
+    family: str
+    task: str
+    train_size: int | Literal["full"]
+    labels_used: int | None
+    """Training labels; equals train_size, or the size of the whole train split."""
+    subset: int
+    seed: int
+    status: Status
+    error: str | None = None
+    scores: dict[str, dict[str, float]] = {}
+    """split (dev, test) -> score name (macro_f1, accuracy, weighted_f1, mcc, log_loss) -> value."""
+    cost: Cost = Cost()
+    """Of this cell's own stages: LM tuning if its own, classifier, prediction."""
+    language_model: str | None = None
+    """Id of the LM's record, None for a family without one."""
+    parameters: int | None = None
+    artifacts: dict[str, str] = {}
+    """role (classifier, predictions, scores, subset, task) -> artifact id."""
+    settings: dict[str, Any] = {}
+    """The method block as resolved."""
+    finished: str = ""
+
+
+class LanguageModelRecord(Record):
+    """A language model of one method."""
+
+    id: str
+    method: str
+    family: str
+    architecture: str
+    """For example "GPT-J, 4 layers of 256" or "QRNN, 4 layers of 1552"."""
+    parameters: int
+    origin: str
+    """"from scratch", "random initialisation", or "pretrained weights <sha256>"."""
+    tokenizer: str
+    vocab_size: int
+    bits_per_byte: float | None
+    nats_per_token: float | None
+    fertility: float | None
+    """Tokens a whitespace-separated word on the held-out text."""
+    tokens_per_byte: float | None
+    unknown_rate: float | None
+    """Share of held-out tokens that are <unk>."""
+    held_out_bytes: int | None
+    cost: Cost
+    """Of pretraining; cost.bytes_seen and tokens_seen count repetitions."""
+    facts: dict[str, Any] = {}
+
+
+class TaskRecord(Record):
+    """A task as it was used."""
+
+    id: str
+    name: str
+    language: str
+    labels: list[str]
+    counts: dict[str, dict[str, int]]
+    """split -> label -> documents."""
+    share_of_bytes_cut: float
+    licence: str
+    statement: str
+    audit: dict[str, Any]
+    """Facts of audit_leaks: exact duplicates between splits, passages shared with the corpus."""
+
+
+class CorpusRecord(Record):
+    """A corpus as it was used."""
+
+    id: str
+    name: str
+    language: str
+    facts: dict[str, Any]
+    """Facts of build_corpus: documents and bytes by split, funnel (list of {reason, pages, example_ids})."""
+    licence: str
+    statement: str
+    cost: Cost
+
+
+class MachineRecord(Record):
+    """Where and how a run was made."""
+
+    command: str
+    date: str
+    processor: str
+    cores: int
+    memory_bytes: int
+    platform: str
+    versions: dict[str, str]
+    threads: int
+    wall_s: float

@@ -1,0 +1,1 @@
+"""Majority class, TF-IDF with logistic regression, NB-SVM."""

@@ -1,0 +1,60 @@
+"""What a method family offers, and what all methods of a recipe share.
+
+A family is a package under `families/` whose `spec.py` (pydantic alone, no framework) defines `FAMILY: Family`. The
+experiment room builds its plan from these functions; the frameworks are imported by the workers only.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lowres.artifacts import Node, Spec, Stage
+
+
+class MethodBlock(Spec):
+    """Base of a `[methods.NAME]` block; each family's block has `family: Literal[...]` and what is its own."""
+
+    family: str
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the methods of a recipe share. corpus and tokenizer are None where a recipe names no corpus."""
+
+    language: str
+    corpus: Node | None
+    tokenizer: Node | None
+    lm_seed: int
+    unlabelled: Literal["subset", "train"]
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """The nodes of a method's language model. evaluation is None where nothing was trained (init = "random")."""
+
+    weights: Node
+    evaluation: Node | None
+
+
+@dataclass(frozen=True)
+class Family:
+    """A method family as the runner sees it.
+
+    language_model: the LM of a method, or None for a family without one.
+    classifier: (method, shared, task node, subset node, seed) -> the node of a trained classifier.
+    predict: the family's stage that predicts; its inputs are `classifier` and `task`, its spec is PredictSpec.
+    loader, generator: "module:function"; loader(path) -> lowres.training.classifier.Classifier, generator(path) ->
+    an object with generate(prompt, max_tokens, temperature, top_k, top_p, seed) -> str, or None.
+    """
+
+    name: str
+    method: type[MethodBlock]
+    language_model: Callable[[Any, Shared], LanguageModel | None]
+    classifier: Callable[[Any, Shared, Node, Node, int], Node]
+    predict: Stage
+    loader: str
+    generator: str | None = None
+
+
+class PredictSpec(Spec):
+    """Prediction has no settings: the classifier and the task decide."""

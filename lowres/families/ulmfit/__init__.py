@@ -1,0 +1,1 @@
+"""ULMFiT and MultiFiT: AWD-LSTM and QRNN language models and classifiers on PyTorch and fastai."""

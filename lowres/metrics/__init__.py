@@ -1,0 +1,1 @@
+"""Scores: classification, bits per byte, paired comparison."""

@@ -1,0 +1,1 @@
+"""Labelled sets: reading, splits, nested subsets, leak audits, and a user's own data."""

@@ -1,0 +1,1 @@
+"""What text is, for all: normalisation, shingles and n-grams."""

@@ -1,0 +1,1 @@
+"""What training needs whatever the framework: data cursors, schedules, checkpoints, the classifier protocol."""
