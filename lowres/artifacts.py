@@ -34,7 +34,9 @@ class Spec(BaseModel):
             extra = info.json_schema_extra
             if isinstance(extra, dict) and "neutral" in extra and value == extra["neutral"]:
                 continue
-            kept[name] = value.hashed() if isinstance(value, Spec) else self.model_dump(mode="json", include={name})[name]
+            kept[name] = (
+                value.hashed() if isinstance(value, Spec) else self.model_dump(mode="json", include={name})[name]
+            )
         return kept
 
 

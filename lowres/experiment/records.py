@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: one immutable JSON file for every attempt at a cell, and one for every language model,
+"""What a run leaves in its folder: immutable JSON, one file an attempt at a cell, one a language model,
 task and corpus. Tables and the report derive from these files, so merging two machines' results is copying files.
 
 runs/NAME/

@@ -19,13 +19,15 @@ class MethodBlock(Spec):
 
 @dataclass(frozen=True)
 class Shared:
-    """What the methods of a recipe share. corpus and tokenizer are None where a recipe names no corpus."""
+    """What the methods of a recipe share. corpus and tokenizer are None where a recipe names no corpus; gpt2 is the node of
+    GPT-2's byte-level BPE, for methods that ask for it."""
 
     language: str
     corpus: Node | None
     tokenizer: Node | None
     lm_seed: int
     unlabelled: Literal["subset", "train"]
+    gpt2: Node | None = None
 
 
 @dataclass(frozen=True)

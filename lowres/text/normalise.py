@@ -26,9 +26,9 @@ class Normalisation(Spec):
 
 
 def normalise(text: str, policy: Normalisation) -> str:
-    """`text` under `policy`: control characters out, Unicode form, runs of spaces to one, runs of line breaks to one.
+    r"""`text` under `policy`: control characters out, Unicode form, runs of spaces to one, runs of line breaks to one.
 
-    Idempotent. Line breaks stay as single `\\n`; leading and trailing white space goes.
+    Idempotent. Line breaks stay as single `\n`; leading and trailing white space goes.
     """
     text = _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     text = unicodedata.normalize(policy.unicode, text)
