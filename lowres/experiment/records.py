@@ -3,6 +3,7 @@ task and corpus. Tables and the report derive from these files, so merging two m
 
 runs/NAME/
   recipe.toml               the recipe as resolved
+  plan.json                 PlanRecord: the cells the recipe asks for, written before the first one runs
   cells/<cell id>/<n>.json  CellRecord, one an attempt
   models/<LM id>.json       LanguageModelRecord
   tasks/<task id>.json      TaskRecord
@@ -53,6 +54,27 @@ class CellRecord(Record):
     settings: dict[str, Any] = {}
     """The method block as resolved."""
     finished: str = ""
+
+
+class PlannedCell(Record):
+    """A cell the recipe asks for, whether or not it was ever tried."""
+
+    cell: str
+    method: str
+    family: str
+    task: str
+    train_size: int | Literal["full"]
+    subset: int
+    seed: int
+
+
+class PlanRecord(Record):
+    """All cells of the recipe, in its order: methods, tasks and train sizes are reported in the order they stand here.
+    Cells of a run folder that the plan does not name are of an earlier recipe and are left out of the report.
+    """
+
+    name: str
+    cells: list[PlannedCell]
 
 
 class LanguageModelRecord(Record):
