@@ -12,39 +12,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from lowres.errors import DataError, Stopped
+from lowres.fingerprint import Spec as Spec
 from lowres.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-class Spec(BaseModel):
-    """The hashed settings of a stage, or a block of a recipe. Frozen; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def hashed(self) -> dict[str, Any]:
-        """The fields that count, as JSON values: all but those that equal their `neutral` value."""
-        kept = {}
-        for name, info in type(self).model_fields.items():
-            value = getattr(self, name)
-            extra = info.json_schema_extra
-            if isinstance(extra, dict) and "neutral" in extra and value == extra["neutral"]:
-                continue
-            kept[name] = (
-                value.hashed() if isinstance(value, Spec) else self.model_dump(mode="json", include={name})[name]
-            )
-        return kept
-
-
-def added_later(default: Any, *, neutral: Any, **options: Any) -> Any:
-    """A spec field added after a release. `neutral` is the value that reproduces the behaviour before the field was
-    there: where the field equals it, it is left out of the hash, so older artifacts keep their names.
-    """
-    return Field(default, json_schema_extra={"neutral": neutral}, **options)
 
 
 @dataclass(frozen=True)
@@ -225,8 +200,8 @@ class Document:
 class Task:
     """A labelled set, normalised and cut to `max_chars`, equal for every method: `documents.parquet`, `task.json`.
 
-    documents.parquet: id, split (train, dev, test), label, text, group. task.json: name, kind, language, labels (sorted,
-    their order is the order of every probability vector), max_chars, normalisation.
+    documents.parquet: id, split (train, dev, test), label, text, group. task.json: name, kind, language, labels
+    (sorted: the order of every probability vector), max_chars, normalisation.
     """
 
     path: Path
@@ -270,7 +245,7 @@ class Subset:
 
 @dataclass(frozen=True)
 class Predictions:
-    """`predictions.parquet`: id, split (dev, test), label, predicted, probabilities (list<float32>, order of labels)."""
+    """`predictions.parquet`: id, split (dev, test), label, predicted, probabilities (list<float32>, labels' order)."""
 
     path: Path
 

@@ -1,9 +1,11 @@
-"""Canonical JSON and its SHA-256: the names of artifacts, cells and files."""
+"""Canonical JSON and its SHA-256: the names of artifacts, cells and files; and the settings that are hashed."""
 
 import hashlib
 import json
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 _CHUNK = 1 << 20
 
@@ -28,3 +30,29 @@ def file_sha256(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+class Spec(BaseModel):
+    """The hashed settings of a stage, or a block of a recipe. Frozen; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def hashed(self) -> dict[str, Any]:
+        """The fields that count, as JSON values: all but those that equal their `neutral` value."""
+        kept = {}
+        for name, info in type(self).model_fields.items():
+            value = getattr(self, name)
+            extra = info.json_schema_extra
+            if isinstance(extra, dict) and "neutral" in extra and value == extra["neutral"]:
+                continue
+            kept[name] = (
+                value.hashed() if isinstance(value, Spec) else self.model_dump(mode="json", include={name})[name]
+            )
+        return kept
+
+
+def added_later(default: Any, *, neutral: Any, **options: Any) -> Any:
+    """A spec field added after a release. `neutral` is the value that reproduces the behaviour before the field was
+    there: where the field equals it, it is left out of the hash, so older artifacts keep their names.
+    """
+    return Field(default, json_schema_extra={"neutral": neutral}, **options)

@@ -19,8 +19,10 @@ class MethodBlock(Spec):
 
 @dataclass(frozen=True)
 class Shared:
-    """What the methods of a recipe share. corpus and tokenizer are None where a recipe names no corpus; gpt2 is the node of
-    GPT-2's byte-level BPE, for methods that ask for it."""
+    """What the methods of a recipe share.
+
+    corpus and tokenizer are None where a recipe names no corpus; gpt2 is the node of GPT-2's byte-level BPE.
+    """
 
     language: str
     corpus: Node | None

@@ -5,6 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from lowres.artifacts import Node, Spec, Stage
+from lowres.cards import Carving as Carving
+from lowres.cards import Layout as Layout
 from lowres.text.normalise import Normalisation
 
 
@@ -15,28 +17,6 @@ class SourceFile(Spec):
 
     role: str
     sha256: str
-
-
-class Layout(Spec):
-    """How a task's files are read."""
-
-    format: Literal["csv", "tsv", "jsonl", "parquet", "lines"]
-    """"lines": parallel files, one item a line, texts in one and labels in the other."""
-    text: str = "text"
-    label: str = "label"
-    group: str | None = None
-    id: str | None = None
-    encoding: str = "utf-8"
-    quoting: Literal["minimal", "none"] = "minimal"
-    names: dict[str, str] = Field(default_factory=dict)
-    """Label as it stands in the file -> label as lowres names it. Empty: as it stands."""
-
-
-class Carving(Spec):
-    """Shares carved from train where a file has no dev or test split: stratified, groups whole, by hash."""
-
-    dev: float = Field(0.1, gt=0, lt=0.5)
-    test: float = Field(0.2, gt=0, lt=0.5)
 
 
 class TaskSpec(Spec):

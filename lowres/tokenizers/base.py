@@ -13,8 +13,8 @@ LEAST_PIECES = 256
 class Tokenizer(Protocol):
     """Text to ids and back. Texts are normalised already (lowres.text.normalise).
 
-    vocab_size counts every id. bos_id starts a document (for GPT-2: <|endoftext|>); pad_id fills batches; unk_id is None
-    where nothing is unknown (byte-level).
+    vocab_size counts every id. bos_id starts a document (for GPT-2: <|endoftext|>); pad_id fills batches; unk_id is
+    None where nothing is unknown (byte-level).
     """
 
     vocab_size: int
@@ -27,7 +27,10 @@ class Tokenizer(Protocol):
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of some ids; special tokens leave nothing. decode(encode(text)) == text where nothing is unknown."""
+        """The text of some ids; special tokens leave nothing.
+
+        The inverse of encode wherever nothing is unknown.
+        """
         ...
 
     def unknown_bytes(self, text: str) -> int:

@@ -1,0 +1,270 @@
+"""Cards: TOML files under `corpora/` that declare a language, a corpus, a task or a tokenizer.
+
+A card says where data comes from (URL pinned to a commit or a date, and sha256), its licence, its language, always named
+and never guessed, and a data statement. Names are paths below `corpora/` without `.toml`: `vi/uit_vsfc_sentiment`.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from lowres.errors import RecipeError
+from lowres.fingerprint import Spec
+
+_PACKAGE = Path(__file__).parent
+
+
+class CardFile(Spec):
+    """One raw file of a card.
+
+    role: what it holds: "all" (a corpus, or a task to be carved), "train", "dev", "test"; for parallel line files
+    "train:text" and "train:label"; for GPT-2's tokenizer "encoder" and "merges".
+    url: where those very bytes are served, pinned. derived: how the file was made, where no URL serves its bytes.
+    path: beside the card, for data that the project carries or a user has.
+    """
+
+    role: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+    url: str | None = None
+    derived: str | None = None
+    path: str | None = None
+
+    @model_validator(mode="after")
+    def _has_origin(self) -> "CardFile":
+        if not (self.url or self.derived or self.path):
+            raise ValueError("a file needs url, path, or derived (how it was made)")
+        return self
+
+
+class Layout(Spec):
+    """How a task's files are read."""
+
+    format: Literal["csv", "tsv", "jsonl", "parquet", "lines"]
+    """"lines": parallel files, one item a line, texts in one and labels in the other."""
+    text: str = "text"
+    label: str = "label"
+    group: str | None = None
+    id: str | None = None
+    encoding: str = "utf-8"
+    quoting: Literal["minimal", "none"] = "minimal"
+    names: dict[str, str] = Field(default_factory=dict)
+    """Label as it stands in the file -> label as lowres names it. Empty: as it stands."""
+
+
+class Carving(Spec):
+    """Shares carved from train where a file has no dev or test split: stratified, groups whole, by hash."""
+
+    dev: float = Field(0.1, gt=0, lt=0.5)
+    test: float = Field(0.2, gt=0, lt=0.5)
+
+
+class Card(Spec):
+    """What every card says."""
+
+    name: str
+    language: str
+    """ISO 639-3."""
+    licence: str = Field(min_length=2)
+    statement: str = Field(min_length=20)
+    """The data statement: who wrote it, where, in which variety, what is known of its makers and its limits."""
+    files: tuple[CardFile, ...] = Field(min_length=1)
+
+    @field_validator("language")
+    @classmethod
+    def _language_is_known(cls, value: str) -> str:
+        check_language(value)
+        return value
+
+
+class CorpusCard(Card):
+    """Unlabelled text. format: a MediaWiki export, or JSON lines."""
+
+    card: Literal["corpus"]
+    script: str
+    """ISO 15924."""
+    format: Literal["mediawiki", "jsonl"]
+    date: str = Field(pattern=r"^\d{4}(\d{2}(\d{2})?)?$")
+    """Of the dump or the crawl: YYYYMMDD, YYYYMM or YYYY."""
+    text_field: str = "text"
+    title_field: str = "title"
+
+
+class TaskCard(Card):
+    """Labelled text."""
+
+    card: Literal["task"]
+    script: str
+    kind: Literal["classification"] = "classification"
+    layout: Layout
+    carving: Carving = Carving()
+
+
+class TokenizerCard(Card):
+    """A published tokenizer, from its files."""
+
+    card: Literal["tokenizer"]
+    kind: Literal["gpt2"]
+    language: str = "mul"
+
+
+class LanguageCard(Spec):
+    """A language: codes, names, script and direction."""
+
+    card: Literal["language"]
+    iso: str
+    wiki: str
+    name: str
+    endonym: str = "unknown"
+    script: str = "unknown"
+    direction: Literal["ltr", "rtl", "unknown"] = "unknown"
+
+    @field_validator("iso")
+    @classmethod
+    def _language_is_known(cls, value: str) -> str:
+        check_language(value)
+        return value
+
+
+AnyCard = TypeVar("AnyCard", CorpusCard, TaskCard, TokenizerCard, LanguageCard)
+
+
+def check_language(code: str) -> None:
+    """Raises ValueError, in words a user can act on, where `code` is not an ISO 639-3 code."""
+    import pycountry
+
+    if len(code) == 3 and pycountry.languages.get(alpha_3=code):
+        return
+    meant = pycountry.languages.get(alpha_2=code) if len(code) == 2 else None
+    if meant is None:
+        try:
+            meant = pycountry.languages.lookup(code)
+        except LookupError:
+            meant = None
+    hint = f"did you mean {meant.alpha_3!r} ({meant.name})?" if meant else "for Vietnamese it is 'vie'"
+    raise ValueError(f"{code!r} is not an ISO 639-3 language code; {hint}")
+
+
+def library_folders(kind: Literal["recipes", "corpora"]) -> list[Path]:
+    """Where recipes or cards are looked for: below the working directory, then inside the installed package, then (for
+    an editable install) beside it."""
+    places = [Path.cwd() / kind, _PACKAGE / kind, _PACKAGE.parent / kind]
+    return [place for place in dict.fromkeys(places) if place.is_dir()]
+
+
+def names_of(kind: Literal["recipes", "corpora"]) -> dict[str, Path]:
+    """Every name of a recipe or card that can be found, with its file; the first place wins."""
+    found: dict[str, Path] = {}
+    for folder in library_folders(kind):
+        for path in sorted(folder.rglob("*.toml")):
+            found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
+    return found
+
+
+def find_file(kind: Literal["recipes", "corpora"], name: str) -> Path:
+    """The TOML file of a recipe or card given by path or by name. Raises RecipeError with the nearest names."""
+    direct = Path(name)
+    if direct.suffix == ".toml" and direct.is_file():
+        return direct
+    found = names_of(kind)
+    wanted = name.removeprefix(f"{kind}/").removesuffix(".toml")
+    if wanted in found:
+        return found[wanted]
+    near = difflib.get_close_matches(wanted, found, n=1, cutoff=0.5)
+    hint = (
+        f"did you mean {near[0]!r}?"
+        if near
+        else f"`lowres ls {'recipes' if kind == 'recipes' else 'cards'}` lists them"
+    )
+    what = "recipe" if kind == "recipes" else "card"
+    raise RecipeError(f"{name}: no such {what}; {hint}")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as a dict. Raises RecipeError with file and line on bad TOML or bad UTF-8."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: not valid TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
+
+
+def read_card(name: str, kind: type[AnyCard]) -> tuple[AnyCard, Path]:
+    """The card called `name` and its file. Raises RecipeError with all its faults."""
+    path = find_file("corpora", name)
+    content = read_toml(path)
+    wanted = get_args(kind.model_fields["card"].annotation)[0]
+    if content.get("card") != wanted:
+        raise RecipeError(
+            f"{path}: card is {content.get('card')!r}; a {wanted} card is needed here (card = {wanted!r})"
+        )
+    return validated(kind, content, str(path)), path
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validated(model: type[Model], content: dict[str, Any], where: str) -> Model:
+    """`content` as `model`. Raises RecipeError with every fault, `where` and the key first."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(list(faults(model, error, where))) from error
+
+
+def faults(model: type[BaseModel], error: ValidationError, where: str, prefix: str = "") -> Iterator[str]:
+    """One line a fault: file, key, rule, what came, and the key that was meant."""
+    for fault in error.errors():
+        key = prefix + ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            known = _fields_at(model, fault["loc"][:-1])
+            near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(sorted(known))}"
+            yield f"{where}: {key}: unknown key; {hint}"
+        elif fault["type"] == "missing":
+            yield f"{where}: {key} is missing"
+        elif fault["type"] == "value_error":
+            yield f"{where}: {key}: {fault['msg'].removeprefix('Value error, ')}"
+        else:
+            message = fault["msg"][0].lower() + fault["msg"][1:]
+            yield f"{where}: {key} is {_short(fault['input'])}; {message}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+@cache
+def _names(model: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(model.model_fields)
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[str, ...]:
+    """The field names of the (possibly nested) model at `location`."""
+    current: type[BaseModel] = model
+    for part in location:
+        info = current.model_fields.get(str(part))
+        if info is None:
+            continue
+        inner = _model_in(info.annotation)
+        if inner is None:
+            return ()
+        current = inner
+    return _names(current)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The first pydantic model in a type such as `Tune | None` or `tuple[CardFile, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in get_args(annotation):
+        if (found := _model_in(argument)) is not None:
+            return found
+    return None
