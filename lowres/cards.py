@@ -1,7 +1,7 @@
 """Cards: TOML files under `corpora/` that declare a language, a corpus, a task or a tokenizer.
 
-A card says where data comes from (URL pinned to a commit or a date, and sha256), its licence, its language, always named
-and never guessed, and a data statement. Names are paths below `corpora/` without `.toml`: `vi/uit_vsfc_sentiment`.
+A card says where data comes from (URL pinned to a commit or a date, and sha256), its licence, its language, always
+named and never guessed, and a data statement. Names are paths below `corpora/` without `.toml`: `vi/uit_vsfc_sentiment`.
 """
 
 import difflib
@@ -151,8 +151,10 @@ def check_language(code: str) -> None:
 
 
 def library_folders(kind: Literal["recipes", "corpora"]) -> list[Path]:
-    """Where recipes or cards are looked for: below the working directory, then inside the installed package, then (for
-    an editable install) beside it."""
+    """Where recipes or cards are looked for.
+
+    Below the working directory, then inside the installed package, then (for an editable install) beside it.
+    """
     places = [Path.cwd() / kind, _PACKAGE / kind, _PACKAGE.parent / kind]
     return [place for place in dict.fromkeys(places) if place.is_dir()]
 

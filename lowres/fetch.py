@@ -79,8 +79,8 @@ class Finder:
         found = file_sha256(path)
         if found != file.sha256:
             raise DataError(
-                f"{card_path}: {path} has sha256 {found[:12]}..., the card says {file.sha256[:12]}...; restore the file, "
-                "or pin the new one in the card"
+                f"{card_path}: {path} has sha256 {found[:12]}..., the card says {file.sha256[:12]}...; restore "
+                "the file, or pin the new one in the card"
             )
         return path
 
@@ -106,8 +106,8 @@ class Finder:
         if digest.hexdigest() != file.sha256:
             partial.unlink(missing_ok=True)
             raise DataError(
-                f"{card.name} ({file.role}): {url} gave {done} bytes with sha256 {digest.hexdigest()[:12]}..., the card says "
-                f"{file.bytes} bytes and {file.sha256[:12]}...; nothing was kept"
+                f"{card.name} ({file.role}): {url} gave {done} bytes with sha256 {digest.hexdigest()[:12]}..., the "
+                f"card says {file.bytes} bytes and {file.sha256[:12]}...; nothing was kept"
             )
         shutil.move(partial, final)
         return final
