@@ -98,7 +98,7 @@ class Plan:
         """The plan as it is kept in the run's folder."""
         methods = self.loaded.recipe.methods
         return PlanRecord(
-            recipe=self.loaded.name,
+            name=self.loaded.name,
             language=self.loaded.recipe.language,
             cells=[
                 PlannedCell(

@@ -3,7 +3,6 @@ task and corpus. Tables and the report derive from these files, so merging two m
 
 runs/NAME/
   recipe.toml               the recipe as it was read
-  plan.json                 PlanRecord: every cell that the recipe asks for, and its language models
   plan.json                 PlanRecord: the cells the recipe asks for, written before the first one runs
   cells/<cell id>/<n>.json  CellRecord, one an attempt
   models/<LM id>.json       LanguageModelRecord
@@ -26,34 +25,6 @@ class Record(BaseModel):
     """Base of all records."""
 
     model_config = ConfigDict(frozen=True)
-
-
-class PlannedCell(Record):
-    """One cell that a recipe asks for; `cell` is its id, the name of its folder under cells/."""
-
-    cell: str
-    method: str
-    family: str
-    task: str
-    train_size: int | Literal["full"]
-    subset: int
-    seed: int
-
-
-class PlanRecord(Record):
-    """What a run was asked for. Cells of other plans may lie in the same folder; these are the ones that count."""
-
-    recipe: str
-    language: str
-    cells: list[PlannedCell]
-    methods: dict[str, dict[str, Any]]
-    """method -> its block as resolved, in the recipe's order."""
-    language_models: dict[str, str]
-    """method -> id of its LanguageModelRecord."""
-    tasks: dict[str, str]
-    """task name -> id of its TaskRecord."""
-    corpus: str | None
-    """Id of the CorpusRecord."""
 
 
 class CellRecord(Record):
@@ -99,11 +70,21 @@ class PlannedCell(Record):
 
 class PlanRecord(Record):
     """All cells of the recipe, in its order: methods, tasks and train sizes are reported in the order they stand here.
+
     Cells of a run folder that the plan does not name are of an earlier recipe and are left out of the report.
     """
 
     name: str
     cells: list[PlannedCell]
+    language: str = ""
+    methods: dict[str, dict[str, Any]] = {}
+    """method -> its block as resolved, in the recipe's order."""
+    language_models: dict[str, str] = {}
+    """method -> id of its LanguageModelRecord."""
+    tasks: dict[str, str] = {}
+    """task name -> id of its TaskRecord."""
+    corpus: str | None = None
+    """Id of the CorpusRecord."""
 
 
 class LanguageModelRecord(Record):

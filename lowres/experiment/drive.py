@@ -1,0 +1,241 @@
+"""Driving a plan to its end: what is ready is built, what fails is recorded, what stands is never built again."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from lowres.artifacts import Node
+from lowres.errors import DataError, Stopped, StoreError
+from lowres.experiment.jobs import Job
+from lowres.experiment.local import LocalExecutor
+from lowres.experiment.plan import Cell, Plan, walk_back
+from lowres.experiment.records import CellRecord
+from lowres.experiment.results import RunFolder, best_cells, dev_score
+from lowres.fetch import Finder
+from lowres.store import Store
+
+_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_WHEN_BUSY = 1.0
+_SECONDS_TO_STOP = 20.0
+
+
+class Observer(Protocol):
+    """What a driver tells whoever watches."""
+
+    def planned(self, plan: Plan, missing: list[Node]) -> None: ...
+    def started(self, node: Node, label: str) -> None: ...
+    def progressed(self, node: Node, done: float, total: float, unit: str, note: str) -> None: ...
+    def finished(self, node: Node, seconds: float) -> None: ...
+    def failed(self, node: Node, label: str, error: str) -> None: ...
+
+
+@dataclass
+class Outcome:
+    """How a run ended: cells by status, and nodes outside cells that failed."""
+
+    ok: int = 0
+    failed: int = 0
+    errors: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Driver:
+    """One run of one plan.
+
+    executor runs jobs (lowres.experiment.local). stop_requested is asked between events.
+    """
+
+    plan: Plan
+    store: Store
+    finder: Finder
+    folder: RunFolder
+    executor: LocalExecutor
+    observer: Observer
+    stop_requested: Callable[[], bool] = lambda: False
+
+    def __post_init__(self) -> None:
+        self._labels = _labels(self.plan)
+        self._started: dict[str, float] = {}
+        self._failures: dict[str, tuple[str, str]] = {}
+        self._open_cells: list[Cell] = []
+        self._best: dict[tuple[str, str], tuple[float, Cell]] = {}
+        self._outcome = Outcome()
+
+    def run(self) -> Outcome:
+        """Builds what is missing. Raises DataError on faulty data, Stopped when asked to stop; both keep what stands."""
+        self.folder.begin()
+        missing = walk_back(self.plan.wanted(), self.store)
+        self.observer.planned(self.plan, missing)
+        files = self._files(missing)
+        ends = {node.id for node in self.plan.wanted()}
+        self._open_cells = [cell for cell in self.plan.cells if cell.scores.id in ends]
+        try:
+            self._build(missing, files)
+            self._build(walk_back(self._lost_bests(), self.store), files)
+        finally:
+            self.executor.close()
+            self.folder.write_models()
+            self.folder.write_inputs()
+        return self._outcome
+
+    def _files(self, nodes: list[Node]) -> dict[str, Path]:
+        """The raw files that the missing nodes read, found before anything runs."""
+        needed: set[str] = set()
+        for node in nodes:
+            needed.update(sha for sha in self.plan.raw_files if sha in str(node.spec.hashed()))
+        raw = self.plan.raw_files
+        return {sha: self.finder.find(raw[sha].card, raw[sha].card_path, raw[sha].file) for sha in raw if sha in needed}
+
+    def _build(self, nodes: list[Node], files: dict[str, Path]) -> None:
+        """Builds `nodes`, inputs before what reads them."""
+        waiting = {node.id: node for node in nodes}
+        again_at: dict[str, float] = {}
+        by_id = dict(waiting)
+        self._settle_cells()
+        while waiting or self.executor.running:
+            if self.stop_requested():
+                self._stop()
+            self._start_ready(waiting, again_at, files)
+            for job, message in self.executor.events(_SECONDS_BETWEEN_LOOKS):
+                node = by_id[job.id]
+                if message["type"] == "progress":
+                    self.observer.progressed(node, message["done"], message["total"], message["unit"], message["note"])
+                elif message["type"] == "busy":
+                    waiting[node.id] = node
+                    again_at[node.id] = time.monotonic() + _SECONDS_WHEN_BUSY
+                elif message["type"] == "done":
+                    self.observer.finished(node, time.monotonic() - self._started[node.id])
+                    self._settle_cells()
+                elif message["type"] == "failed":
+                    self._failed(node, message, waiting)
+                    self._settle_cells()
+
+    def _start_ready(self, waiting: dict[str, Node], again_at: dict[str, float], files: dict[str, Path]) -> None:
+        """Starts jobs whose inputs stand; those whose family's worker is warm go first."""
+        settings = self.plan.loaded.recipe.run
+        while self.executor.has_room():
+            now = time.monotonic()
+            ready = [
+                node
+                for node in waiting.values()
+                if again_at.get(node.id, 0) <= now and all(self.store.has(child.id) for child in node.inputs.values())
+            ]
+            if not ready:
+                if waiting and not self.executor.running and not any(time_ > now for time_ in again_at.values()):
+                    raise StoreError("an input vanished from the store while this run read it; run the command again")
+                return
+            node = next((node for node in ready if self.executor.warm(node.stage.worker)), ready[0])
+            del waiting[node.id]
+            wanted = str(node.spec.hashed())
+            job = Job.of(
+                node, {sha: path for sha, path in files.items() if sha in wanted}, settings.threads, settings.device
+            )
+            if node.id not in self._started:
+                self.observer.started(node, self._labels.get(node.id, node.stage.name))
+                self._started[node.id] = time.monotonic()
+            self.executor.start(job)
+
+    def _failed(self, node: Node, message: dict[str, Any], waiting: dict[str, Node]) -> None:
+        """Records a failure; what needed the node is not tried. Faulty data and a faulty store end the run."""
+        if message.get("store"):
+            raise StoreError(message["error"])
+        if message["usage"] and node.stage.worker == "data":
+            raise DataError(message["error"])
+        label = self._labels.get(node.id, node.stage.name)
+        self._failures[node.id] = (message["status"], message["error"])
+        self._outcome.errors.append(f"{label}: {message['error']}")
+        self.observer.failed(node, label, message["error"])
+        for other in list(waiting.values()):
+            if cause := self._cause(other):
+                self._failures[other.id] = cause
+                del waiting[other.id]
+
+    def _cause(self, node: Node) -> tuple[str, str] | None:
+        """The failure that keeps `node` from being built, if any."""
+        if node.id in self._failures:
+            return self._failures[node.id]
+        if self.store.has(node.id):
+            return None
+        return next((cause for child in node.inputs.values() if (cause := self._cause(child))), None)
+
+    def _settle_cells(self) -> None:
+        """Records the cells that came to their end: scores stand, or something they need failed."""
+        still_open = []
+        for cell in self._open_cells:
+            if self.store.has(cell.scores.id) and self.store.has(cell.subset_node.id):
+                self._outcome.ok += 1
+                done = [record for record in self.folder.attempts(cell) if record.status == "ok"]
+                self._weigh(cell, done[-1] if done else self.folder.write_cell(cell, "ok"))
+            elif cause := self._cause(cell.scores):
+                self._outcome.failed += 1
+                self.folder.write_cell(cell, cause[0], cause[1])  # type: ignore[arg-type]
+            else:
+                still_open.append(cell)
+        self._open_cells = still_open
+
+    def _weigh(self, cell: Cell, record: CellRecord) -> None:
+        """With keep = "best", the classifiers of beaten cells leave the disk."""
+        if self.plan.loaded.recipe.run.keep == "all":
+            if self.store.has(cell.classifier.id):
+                self.folder.keep_classifier(cell)
+            return
+        key, score = (cell.method, cell.task), dev_score(record)
+        if key in self._best and self._best[key][0] >= score:
+            self.store.remove(cell.classifier.id)
+            return
+        if key in self._best:
+            self.store.remove(self._best[key][1].classifier.id)
+        self._best[key] = (score, cell)
+
+    def _lost_bests(self) -> list[Node]:
+        """Keeps the best classifier of every method and task in the run's folder; returns those that must be trained
+        again for it, because another run on this store pruned them.
+        """
+        lost = []
+        for cell, _ in best_cells(self.folder).values():
+            if (self.folder.root / "classifiers" / cell.id).is_dir():
+                continue
+            if self.store.has(cell.classifier.id):
+                self.folder.keep_classifier(cell)
+            else:
+                lost.append(cell.classifier)
+        return lost
+
+    def _stop(self) -> None:
+        """Asks the workers to save and stop, waits a while, and leaves."""
+        self.executor.stop_all()
+        until = time.monotonic() + _SECONDS_TO_STOP
+        while self.executor.running and time.monotonic() < until:
+            for _ in self.executor.events(_SECONDS_BETWEEN_LOOKS):
+                pass
+        raise Stopped("stopped; what was reached is kept, and the same command goes on from there")
+
+
+def _labels(plan: Plan) -> dict[str, str]:
+    """What progress calls each node: its stage, and whose it is."""
+    labels: dict[str, str] = {}
+
+    def name(node: Node, owner: str) -> None:
+        if node.id in labels:
+            return
+        labels[node.id] = f"{node.stage.name.split('.')[-1].replace('_', ' ')} · {owner}"
+        for child in node.inputs.values():
+            name(child, owner)
+
+    recipe = plan.loaded.recipe
+    for shared in (plan.corpus, plan.tokenizer):
+        if shared is not None:
+            name(shared, recipe.corpus or "")
+    for task in plan.tasks:
+        name(task.read, task.name)
+        name(task.audit, task.name)
+    for method, model in plan.language_models.items():
+        for node in (model.weights, model.evaluation):
+            if node is not None:
+                name(node, method)
+    for cell in plan.cells:
+        name(cell.subset_node, f"{cell.task} · {cell.train_size} · subset {cell.subset}")
+        name(cell.scores, cell.label)
+    return labels
