@@ -1,7 +1,8 @@
 """Cards: TOML files under `corpora/` that declare a language, a corpus, a task or a tokenizer.
 
 A card says where data comes from (URL pinned to a commit or a date, and sha256), its licence, its language, always
-named and never guessed, and a data statement. Names are paths below `corpora/` without `.toml`: `vi/uit_vsfc_sentiment`.
+named and never guessed, and a data statement. A card's name is its path below `corpora/` without `.toml`:
+`vi/uit_vsfc_sentiment`.
 """
 
 import difflib

@@ -24,11 +24,20 @@ _SECONDS_TO_STOP = 20.0
 class Observer(Protocol):
     """What a driver tells whoever watches."""
 
-    def planned(self, plan: Plan, missing: list[Node]) -> None: ...
-    def started(self, node: Node, label: str) -> None: ...
-    def progressed(self, node: Node, done: float, total: float, unit: str, note: str) -> None: ...
-    def finished(self, node: Node, seconds: float) -> None: ...
-    def failed(self, node: Node, label: str, error: str) -> None: ...
+    def planned(self, plan: Plan, missing: list[Node]) -> None:
+        """The plan, and what of it must be built; before anything runs."""
+
+    def started(self, node: Node, label: str) -> None:
+        """A stage begins."""
+
+    def progressed(self, node: Node, done: float, total: float, unit: str, note: str) -> None:
+        """How far a stage is; total is 0 where unknown."""
+
+    def finished(self, node: Node, seconds: float) -> None:
+        """A stage's artifact stands."""
+
+    def failed(self, node: Node, label: str, error: str) -> None:
+        """A stage failed; the run goes on."""
 
 
 @dataclass
@@ -60,11 +69,15 @@ class Driver:
         self._started: dict[str, float] = {}
         self._failures: dict[str, tuple[str, str]] = {}
         self._open_cells: list[Cell] = []
-        self._best: dict[tuple[str, str], tuple[float, Cell]] = {}
+        self._best: dict[tuple[str, str], tuple[tuple[float, int], Cell]] = {}
+        self._place = {cell.id: place for place, cell in enumerate(self.plan.cells)}
         self._outcome = Outcome()
 
     def run(self) -> Outcome:
-        """Builds what is missing. Raises DataError on faulty data, Stopped when asked to stop; both keep what stands."""
+        """Builds what is missing.
+
+        Raises DataError on faulty data and Stopped when asked to stop; both keep what stands.
+        """
         self.folder.begin()
         missing = walk_back(self.plan.wanted(), self.store)
         self.observer.planned(self.plan, missing)
@@ -181,17 +194,18 @@ class Driver:
             if self.store.has(cell.classifier.id):
                 self.folder.keep_classifier(cell)
             return
-        key, score = (cell.method, cell.task), dev_score(record)
-        if key in self._best and self._best[key][0] >= score:
+        key, rank = (cell.method, cell.task), (dev_score(record), -self._place[cell.id])
+        if key in self._best and self._best[key][0] >= rank:
             self.store.remove(cell.classifier.id)
             return
         if key in self._best:
             self.store.remove(self._best[key][1].classifier.id)
-        self._best[key] = (score, cell)
+        self._best[key] = (rank, cell)
 
     def _lost_bests(self) -> list[Node]:
-        """Keeps the best classifier of every method and task in the run's folder; returns those that must be trained
-        again for it, because another run on this store pruned them.
+        """Keeps the best classifier of every method and task in the run's folder.
+
+        Returns those that must be trained again for it, because another run on this store pruned them.
         """
         lost = []
         for cell, _ in best_cells(self.folder).values():
@@ -214,28 +228,27 @@ class Driver:
 
 
 def _labels(plan: Plan) -> dict[str, str]:
-    """What progress calls each node: its stage, and whose it is."""
+    """What progress calls each node: its stage, and whose it is (the first owner of a shared one)."""
+    owned: list[tuple[Node | None, str]] = [(plan.corpus, plan.loaded.recipe.corpus or "")]
+    owned.append((plan.tokenizer, plan.loaded.recipe.corpus or ""))
+    for task in plan.tasks:
+        owned += [(task.read, task.name), (task.audit, task.name)]
+    for method, model in plan.language_models.items():
+        owned += [(model.weights, method), (model.evaluation, method)]
+    for cell in plan.cells:
+        owned += [
+            (cell.subset_node, f"{cell.task} · {cell.train_size} · subset {cell.subset}"),
+            (cell.scores, cell.label),
+        ]
     labels: dict[str, str] = {}
 
     def name(node: Node, owner: str) -> None:
-        if node.id in labels:
-            return
-        labels[node.id] = f"{node.stage.name.split('.')[-1].replace('_', ' ')} · {owner}"
-        for child in node.inputs.values():
-            name(child, owner)
+        if node.id not in labels:
+            labels[node.id] = f"{node.stage.name.split('.')[-1].replace('_', ' ')} · {owner}"
+            for child in node.inputs.values():
+                name(child, owner)
 
-    recipe = plan.loaded.recipe
-    for shared in (plan.corpus, plan.tokenizer):
-        if shared is not None:
-            name(shared, recipe.corpus or "")
-    for task in plan.tasks:
-        name(task.read, task.name)
-        name(task.audit, task.name)
-    for method, model in plan.language_models.items():
-        for node in (model.weights, model.evaluation):
-            if node is not None:
-                name(node, method)
-    for cell in plan.cells:
-        name(cell.subset_node, f"{cell.task} · {cell.train_size} · subset {cell.subset}")
-        name(cell.scores, cell.label)
+    for node, owner in owned:
+        if node is not None:
+            name(node, owner)
     return labels

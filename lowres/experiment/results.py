@@ -181,7 +181,7 @@ _EVALUATED = ("bits_per_byte", "nats_per_token", "fertility", "tokens_per_byte",
 
 
 def machine(command: str, threads: int, wall_s: float) -> MachineRecord:
-    """This machine, and the versions of what counts."""
+    """The machine that runs this, and the versions of what counts."""
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
