@@ -51,7 +51,15 @@ class Finder:
         return sizes
 
     def find(self, card: Card, card_path: Path, file: CardFile) -> Path:
-        """The file's path on this machine. Raises DataError, saying the ways to get it, where it cannot be had."""
+        """The file's path on this machine, downloaded if it must be.
+
+        Raises DataError, saying the ways to get it, where it cannot be had.
+        """
+        place = self.locate(card, card_path, file)
+        return place if isinstance(place, Path) else self._download(card, file, place)
+
+    def locate(self, card: Card, card_path: Path, file: CardFile) -> Path | str:
+        """Where the file is: a path on this machine, or the URL it would be fetched from. Nothing is downloaded."""
         stored = self.store.file(file.sha256)
         if stored.is_file():
             return stored
@@ -68,9 +76,9 @@ class Finder:
         if self.offline:
             raise DataError(
                 f"{card.name} ({file.role}): not in the store nor in a mirror, and --offline forbids {file.url}; run "
-                f"once without --offline, or name a folder that holds sha256 {file.sha256[:12]}... with --mirror"
+                f"once without --offline, or name a folder that holds sha256 {file.sha256} with --mirror"
             )
-        return self._download(card, file, file.url)
+        return file.url
 
     def _beside(self, card_path: Path, file: CardFile) -> Path:
         path = card_path.parent / str(file.path)

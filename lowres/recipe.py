@@ -120,7 +120,7 @@ def load_recipe(name: str | Path, overrides: tuple[str, ...] | list[str] = ()) -
     path = find_file("recipes", str(name))
     content = read_toml(path)
     for override in overrides:
-        _override(content, override)
+        apply_override(content, override)
     return build_recipe(content, str(path), path)
 
 
@@ -209,7 +209,7 @@ def _cross_faults(recipe: Recipe, methods: dict[str, MethodBlock], where: str) -
     return found
 
 
-def _override(content: dict[str, Any], text: str) -> None:
+def apply_override(content: dict[str, Any], text: str) -> None:
     """Applies `a.b=value`; value is TOML, and a bare word is a string."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():

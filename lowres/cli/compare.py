@@ -1,0 +1,115 @@
+"""run, plan, check, report: from a recipe to a comparison."""
+
+import time
+from pathlib import Path
+
+import typer
+
+from lowres.cli.options import Mirror, Offline, RecipeName, RunName, Runs, Set, StoreFolder, Until
+from lowres.errors import RecipeError
+
+
+def run(
+    recipe: RecipeName,
+    overrides: Set = None,
+    store: StoreFolder = None,
+    mirror: Mirror = None,
+    offline: Offline = False,
+    until: Until = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Run a recipe: from raw data to a table here and a report.html. Run again, it goes on where it was."""
+    from rich.console import Console
+
+    from lowres import api
+    from lowres.cli.live import Watcher
+    from lowres.recipe import load_recipe
+    from lowres.report.page import write_report
+    from lowres.report.results import load_results
+    from lowres.report.terminal import print_terminal
+
+    started = time.monotonic()
+    console = Console(highlight=False)
+    planned = api.plan(load_recipe(recipe, overrides or []), _stage(until))
+    where = api.Where(store, mirror or [], offline, runs)
+    with Watcher(console) as watcher:
+        folder, outcome = api.execute(planned, where, watcher, watcher.fetched)
+    results = load_results(folder)
+    page = write_report(folder)
+    print_terminal(results, console)
+    console.print(f"report: {page}   ({time.monotonic() - started:.0f} s)", soft_wrap=True)
+    if outcome.errors:
+        for line in outcome.errors:
+            console.print(f"failed: {line}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(3)
+
+
+def plan(recipe: RecipeName, overrides: Set = None, store: StoreFolder = None, until: Until = None) -> None:
+    """Show what a run would do: its stages, what is cached and what is new. Nothing is computed."""
+    from rich.console import Console
+
+    from lowres import api
+    from lowres.cli.live import plan_table
+    from lowres.experiment.plan import walk_back
+    from lowres.recipe import load_recipe
+
+    planned = api.plan(load_recipe(recipe, overrides or []), _stage(until))
+    missing = walk_back(planned.wanted(), api.open_store(store))
+    Console(highlight=False).print(plan_table(planned, missing))
+
+
+def check(
+    recipe: RecipeName,
+    overrides: Set = None,
+    store: StoreFolder = None,
+    mirror: Mirror = None,
+    offline: Offline = False,
+) -> None:
+    """Check a recipe and its cards: every fault at once, and whether the data is at hand."""
+    from rich.console import Console
+
+    from lowres import api
+    from lowres.cli.live import plan_table
+    from lowres.errors import DataError
+    from lowres.experiment.plan import walk_back
+    from lowres.fetch import Finder, mirrors_of_environment
+    from lowres.recipe import load_recipe
+
+    planned = api.plan(load_recipe(recipe, overrides or []))
+    opened = api.open_store(store)
+    finder = Finder(opened, [*(mirror or []), *mirrors_of_environment()], offline)
+    faults = []
+    for raw in planned.raw_files.values():
+        try:
+            place = finder.locate(raw.card, raw.card_path, raw.file)
+        except DataError as error:
+            faults.append(str(error))
+            continue
+        typer.echo(f"{raw.card.name} ({raw.file.role}): {place}")
+    if faults:
+        raise RecipeError(faults)
+    Console(highlight=False).print(plan_table(planned, walk_back(planned.wanted(), opened)))
+    typer.echo(f"{planned.loaded.name}: no fault found")
+
+
+def report(run_name: RunName) -> None:
+    """Write the report of a run again from its records, and print its table."""
+    from rich.console import Console
+
+    from lowres.cli.use import run_folder
+    from lowres.report.page import write_report
+    from lowres.report.results import load_results
+    from lowres.report.terminal import print_terminal
+
+    folder = run_folder(run_name)
+    console = Console(highlight=False)
+    print_terminal(load_results(folder), console)
+    console.print(f"report: {write_report(folder)}", soft_wrap=True)
+
+
+def _stage(until: str | None) -> str | None:
+    from lowres.experiment.plan import LAST_STAGES
+
+    if until is not None and until not in LAST_STAGES:
+        raise RecipeError(f"--until {until}: it is one of {', '.join(LAST_STAGES)}")
+    return until

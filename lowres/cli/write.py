@@ -1,0 +1,40 @@
+"""new and task add: commands that write recipes and cards into the working directory."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lowres.cli.options import Set
+
+
+def new(
+    language: Annotated[str, typer.Argument(metavar="LANG", help="ISO 639-3 code of the language.")],
+    source: Annotated[str, typer.Option("--from", help="The recipe to start from.")] = "vi/compare",
+    dump: Annotated[
+        Path | None, typer.Option(help="A pages-articles dump on this machine; it is pinned by checksum.")
+    ] = None,
+    tasks: Annotated[list[str] | None, typer.Option("--task", help="A task card in that language; repeatable.")] = None,
+    overrides: Set = None,
+) -> None:
+    """Write a recipe and cards for another language below the working directory."""
+    from lowres.scaffold import new_language
+
+    for path in new_language(language, source, dump, tasks or [], overrides or []):
+        typer.echo(f"wrote {path}")
+
+
+def task_add(
+    file: Annotated[Path, typer.Argument(help="CSV, TSV, JSON lines or Parquet.")],
+    text: Annotated[str, typer.Option(help="The column that holds the text.")],
+    label: Annotated[str, typer.Option(help="The column that holds the label.")],
+    language: Annotated[str, typer.Option(help="ISO 639-3 code of the language; it is never guessed.")],
+    group: Annotated[str | None, typer.Option(help="A column whose equal values must not straddle splits.")] = None,
+    name: Annotated[str | None, typer.Option(help="The task's name; the file's by default.")] = None,
+    encoding: Annotated[str, typer.Option(help="The file's encoding.")] = "utf-8",
+) -> None:
+    """Make a task card of your own labelled file, and show its labels, splits and duplicates."""
+    from lowres.tasks.add import add_task
+
+    added = add_task(file, text=text, label=label, group=group, language=language, name=name, encoding=encoding)
+    typer.echo(added.described())
