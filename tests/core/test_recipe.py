@@ -1,0 +1,87 @@
+import pytest
+
+from lowres.errors import RecipeError
+from lowres.recipe import build_recipe, load_recipe
+
+GOOD = {
+    "name": "small",
+    "language": "vie",
+    "corpus": "vi/mini",
+    "tasks": ["vi/mini_topics"],
+    "train_sizes": [24],
+    "methods": {"majority": {"family": "baselines", "model": "majority"}},
+}
+
+
+def faults(content):
+    with pytest.raises(RecipeError) as caught:
+        build_recipe(content, "here.toml")
+    return caught.value.faults
+
+
+def test_a_good_recipe_is_built_and_full_is_always_there():
+    assert build_recipe(GOOD).recipe.sizes == (24, "full")
+
+
+def test_five_faults_are_told_at_once():
+    bad = {
+        **GOOD,
+        "language": "vi",
+        "tokenizer": {"vocab_sz": 1000},
+        "tasks": ["vi/mini_topic"],
+        "subsets": 0,
+        "methods": {"tree": {"family": "baseline"}},
+    }
+    found = faults(bad)
+    assert len(found) >= 5
+    text = "\n".join(found)
+    assert "did you mean 'vie'" in text
+    assert "did you mean vocab_size?" in text
+    assert "did you mean 'vi/mini_topics'?" in text
+    assert "subsets is 0" in text
+    assert "did you mean 'baselines'?" in text
+    assert all(line.startswith("here.toml: ") for line in found)
+
+
+def test_a_recipe_without_methods_or_name_is_refused():
+    found = "\n".join(faults({"language": "vie"}))
+    assert "methods is missing" in found
+    assert "name is missing" in found
+
+
+def test_an_unknown_key_of_a_method_names_the_one_meant():
+    bad = {**GOOD, "methods": {"lr": {"family": "baselines", "modle": "tfidf-lr"}}}
+    assert any("methods.lr.modle: unknown key; did you mean model?" in fault for fault in faults(bad))
+
+
+def test_a_corpus_in_another_language_is_refused():
+    assert any("the recipe's language is 'ltg'" in fault for fault in faults({**GOOD, "language": "ltg"}))
+
+
+def test_set_overrides_nested_keys_and_reads_toml(repository):
+    loaded = load_recipe(repository / "recipes/quickstart.toml", ["seeds=[3,4]", "run.threads=2", "budget.max_chars=50"])
+    assert loaded.recipe.seeds == (3, 4)
+    assert loaded.recipe.run.threads == 2
+    assert loaded.recipe.budget.max_chars == 50
+
+
+def test_set_without_a_value_is_refused(repository):
+    with pytest.raises(RecipeError, match="key=value"):
+        load_recipe(repository / "recipes/quickstart.toml", ["seeds"])
+
+
+def test_a_recipe_is_found_by_name_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("quickstart").name == "quickstart"
+
+
+def test_a_missing_recipe_names_the_nearest():
+    with pytest.raises(RecipeError, match="did you mean 'quickstart'"):
+        load_recipe("quikstart")
+
+
+def test_bad_toml_names_the_line(tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text('name = "x\n')
+    with pytest.raises(RecipeError, match="line 1"):
+        load_recipe(path)
