@@ -195,12 +195,15 @@ class Driver:
                 self.folder.keep_classifier(cell)
             return
         key, rank = (cell.method, cell.task), (dev_score(record), -self._place[cell.id])
-        if key in self._best and self._best[key][0] >= rank:
-            self.store.remove(cell.classifier.id)
-            return
-        if key in self._best:
-            self.store.remove(self._best[key][1].classifier.id)
-        self._best[key] = (rank, cell)
+        beaten = cell
+        if key not in self._best or self._best[key][0] < rank:
+            beaten = self._best[key][1] if key in self._best else cell
+            self._best[key] = (rank, cell)
+        # cells may share a classifier: the baselines are deterministic, so every seed is the same request
+        needed = {other.classifier.id for _, other in self._best.values()}
+        needed |= {other.classifier.id for other in self._open_cells if not self.store.has(other.predictions.id)}
+        if beaten.classifier.id not in needed:
+            self.store.remove(beaten.classifier.id)
 
     def _lost_bests(self) -> list[Node]:
         """Keeps the best classifier of every method and task in the run's folder.

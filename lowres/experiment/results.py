@@ -75,7 +75,7 @@ class RunFolder:
             else {},
             cost=self._cell_cost(cell),
             language_model=model.weights.id if model else None,
-            parameters=self._facts(cell.predictions).get("parameters"),
+            parameters=self._facts(cell.classifier).get("parameters"),
             artifacts={role: node.id for role, node in nodes.items()},
             settings=method.model_dump(mode="json"),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
