@@ -1,0 +1,183 @@
+"""The classical classifiers: linear scores of n-gram features, and class frequencies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.linear_model import LogisticRegression
+
+from lowres.artifacts import read_json, write_json
+from lowres.families.baselines.features import (
+    Block,
+    inverse_document_frequency,
+    learn_blocks,
+    stacked,
+    weighted,
+)
+from lowres.families.baselines.spec import BaselineSpec
+
+PUBLISHED_C = {"tfidf-lr": 10.0, "nb-svm": 1.0}
+_ABSENT = -30.0  # the score of a class that the subset lacks: a probability of about 1e-13
+_MAX_ITERATIONS = 5000
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear classifier on n-grams.
+
+    idf: (features,) or None for binary features. weights: (labels, features) float32. bias: (labels,) float32.
+    link: softmax over the labels, or one sigmoid a label scaled to sum to 1.
+    """
+
+    labels: tuple[str, ...]
+    blocks: tuple[Block, ...]
+    idf: np.ndarray | None
+    weights: np.ndarray
+    bias: np.ndarray
+    link: Literal["softmax", "one-vs-rest"]
+
+    @property
+    def parameters(self) -> int:
+        """Trained numbers."""
+        return self.weights.size + self.bias.size
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        """(texts, labels) float32, rows sum to 1."""
+        scores = features_of(texts, self.blocks, self.idf) @ self.weights.astype(np.float64).T + self.bias
+        return probabilities(scores, self.link).astype(np.float32)
+
+    def save(self, folder: Path) -> None:
+        """`model.json`, `vocabulary.json` and `weights.safetensors` in `folder`."""
+        from safetensors.numpy import save_file
+
+        write_json(folder / "model.json", {"kind": "linear", "labels": list(self.labels), "link": self.link})
+        vocabulary = [{"kind": b.kind, "range": list(b.range), "terms": list(b.terms)} for b in self.blocks]
+        write_json(folder / "vocabulary.json", vocabulary)
+        arrays = {"weights": self.weights, "bias": self.bias}
+        if self.idf is not None:
+            arrays["idf"] = self.idf
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "weights.safetensors")
+
+
+@dataclass(frozen=True)
+class Majority:
+    """Class frequencies of the subset (add-one), whatever the text. frequencies: (labels,) float32."""
+
+    labels: tuple[str, ...]
+    frequencies: np.ndarray
+
+    @property
+    def parameters(self) -> int:
+        """Counted numbers."""
+        return self.frequencies.size
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        """(texts, labels) float32, every row the same."""
+        return np.tile(self.frequencies, (len(texts), 1))
+
+    def save(self, folder: Path) -> None:
+        """`model.json` in `folder`."""
+        frequencies = [float(value) for value in self.frequencies]
+        write_json(folder / "model.json", {"kind": "majority", "labels": list(self.labels), "frequencies": frequencies})
+
+
+def load_model(folder: Path) -> Linear | Majority:
+    """A classifier from its folder."""
+    from safetensors.numpy import load_file
+
+    facts = read_json(folder / "model.json")
+    labels = tuple(facts["labels"])
+    if facts["kind"] == "majority":
+        return Majority(labels, np.asarray(facts["frequencies"], dtype=np.float32))
+    arrays = load_file(folder / "weights.safetensors")
+    blocks = tuple(
+        Block(block["kind"], tuple(block["range"]), tuple(block["terms"]))
+        for block in read_json(folder / "vocabulary.json")
+    )
+    return Linear(labels, blocks, arrays.get("idf"), arrays["weights"], arrays["bias"], facts["link"])
+
+
+def features_of(texts: Sequence[str], blocks: Sequence[Block], idf: np.ndarray | None) -> sp.csr_matrix:
+    """(texts, features): tf-idf with each block of length 1, or 0 and 1 where idf is None."""
+    parts, start = [], 0
+    for block in blocks:
+        counts = block.counts(texts)
+        if idf is None:
+            counts.data[:] = 1.0
+        else:
+            counts = weighted(counts, idf[start : start + len(block.terms)])
+        parts.append(counts)
+        start += len(block.terms)
+    return stacked(parts, len(texts))
+
+
+def probabilities(scores: np.ndarray, link: str) -> np.ndarray:
+    """Scores (texts, labels) as probabilities."""
+    if link == "softmax":
+        grown = np.exp(scores - scores.max(axis=1, keepdims=True))
+    else:
+        grown = 1 / (1 + np.exp(-scores.clip(-50, 50)))
+    return grown / grown.sum(axis=1, keepdims=True)
+
+
+def fit_majority(gold: np.ndarray, labels: Sequence[str]) -> Majority:
+    """gold: (texts,) label indices."""
+    counts = np.bincount(gold, minlength=len(labels)) + 1
+    return Majority(tuple(labels), (counts / counts.sum()).astype(np.float32))
+
+
+def fit_tfidf_lr(texts: Sequence[str], gold: np.ndarray, labels: Sequence[str], spec: BaselineSpec, c: float) -> Linear:
+    """Multinomial logistic regression on tf-idf; blocks are scaled to length 1 each."""
+    blocks = learn_blocks(texts, spec.features)
+    idf = np.concatenate([np.zeros(0), *(inverse_document_frequency(block.counts(texts)) for block in blocks)])
+    weights, bias = _logistic(features_of(texts, blocks, idf), gold, len(labels), c)
+    return Linear(tuple(labels), blocks, idf, weights.astype(np.float32), bias.astype(np.float32), "softmax")
+
+
+def fit_nb_svm(texts: Sequence[str], gold: np.ndarray, labels: Sequence[str], spec: BaselineSpec, c: float) -> Linear:
+    """NB-SVM, one label against the rest (Wang and Manning 2012, section 2.3), on 0/1 features.
+
+    r = log((p / |p|) / (q / |q|)) with p, q the add-one counts of features in and out of the label; a linear model w is
+    trained on r * x, and w' = (1 - beta) mean|w| + beta w. Logistic loss takes the place of the hinge, for probabilities.
+    """
+    blocks = learn_blocks(texts, spec.features)
+    features = features_of(texts, blocks, None)
+    weights = np.zeros((len(labels), features.shape[1]))
+    bias = np.full(len(labels), _ABSENT)
+    for k in range(len(labels)):
+        inside = gold == k
+        if not inside.any():
+            continue
+        p = 1 + np.asarray(features[inside].sum(axis=0)).ravel()
+        q = 1 + np.asarray(features[~inside].sum(axis=0)).ravel()
+        ratio = np.log(p / p.sum()) - np.log(q / q.sum())
+        trained, offset = _logistic((features @ sp.diags_array(ratio)).tocsr(), inside.astype(int), 2, c)
+        own = trained[1] - trained[0]
+        mean_size = np.abs(own).mean() if own.size else 0.0
+        weights[k] = ratio * ((1 - spec.beta) * mean_size + spec.beta * own)
+        bias[k] = offset[1] - offset[0]
+    return Linear(tuple(labels), blocks, None, weights.astype(np.float32), bias.astype(np.float32), "one-vs-rest")
+
+
+def _logistic(features: sp.csr_matrix, gold: np.ndarray, labels: int, c: float) -> tuple[np.ndarray, np.ndarray]:
+    """Softmax weights (labels, features) and bias (labels,) of an L2-penalised logistic regression.
+
+    A label that `gold` lacks scores far below the others; with one label alone there is nothing to train.
+    """
+    weights, bias = np.zeros((labels, features.shape[1])), np.full(labels, _ABSENT)
+    present = np.unique(gold)
+    if len(present) == 1 or features.shape[1] == 0:
+        counts = np.bincount(gold, minlength=labels)
+        bias[present] = np.log(counts[present] / counts.sum())
+        return weights, bias
+    model = LogisticRegression(C=c, max_iter=_MAX_ITERATIONS).fit(features, gold)
+    if len(present) == 2:
+        # one row for the second label; half of it on each side is the same softmax
+        coefficients, offsets = np.vstack([-model.coef_, model.coef_]) / 2, np.r_[-model.intercept_, model.intercept_] / 2
+    else:
+        coefficients, offsets = model.coef_, model.intercept_
+    weights[present], bias[present] = coefficients, offsets
+    return weights, bias

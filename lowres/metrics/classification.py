@@ -1,0 +1,53 @@
+"""Scores of a classifier, over all labels of its task."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one set of predictions scores.
+
+    values: macro_f1, accuracy, weighted_f1, mcc, log_loss (nats). per_class_f1: (labels,), 0 where a label is neither
+    given nor predicted. confusion: (labels, labels) counts, gold in rows, predicted in columns.
+    """
+
+    values: dict[str, float]
+    per_class_f1: np.ndarray
+    confusion: np.ndarray
+
+
+def macro_f1(gold: np.ndarray, predicted: np.ndarray, labels: int) -> float:
+    """Mean F1 over all `labels` classes. gold, predicted: (items,) label indices."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(gold, predicted, labels=np.arange(labels), average="macro", zero_division=0))
+
+
+def classification_scores(gold: np.ndarray, probabilities: np.ndarray) -> Scores:
+    """All scores of one split. gold: (items,) label indices; probabilities: (items, labels), items at least 1.
+
+    The prediction is the most probable label, the first of equals. log_loss clips probabilities at float32's epsilon.
+    """
+    from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, matthews_corrcoef
+
+    names = np.arange(probabilities.shape[1])
+    predicted = probabilities.argmax(axis=1)
+    clipped = np.clip(probabilities.astype(np.float64), np.finfo(np.float32).eps, 1)
+    values = {
+        "macro_f1": macro_f1(gold, predicted, len(names)),
+        "accuracy": float(accuracy_score(gold, predicted)),
+        "weighted_f1": float(f1_score(gold, predicted, labels=names, average="weighted", zero_division=0)),
+        "mcc": float(matthews_corrcoef(gold, predicted)),
+        "log_loss": float(log_loss(gold, clipped / clipped.sum(axis=1, keepdims=True), labels=names)),
+    }
+    per_class = np.asarray(f1_score(gold, predicted, labels=names, average=None, zero_division=0))
+    return Scores(values, per_class, confusion_matrix(gold, predicted, labels=names))
+
+
+def label_indices(names: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """(items,) int64 places of label strings in `labels`. Raises KeyError on a label that is not there."""
+    place = {label: k for k, label in enumerate(labels)}
+    return np.asarray([place[name] for name in names], dtype=np.int64)
