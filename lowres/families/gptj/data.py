@@ -1,0 +1,92 @@
+"""Rows of tokens for language modelling: cut from one stream, shuffled by a seed, found again from a step number."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+PADDING = -1
+"""Fills a row that has no token there; nothing is predicted from it or of it."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A stream of token ids as rows of n_ctx inputs and their next tokens.
+
+    stream: (tokens,) of any integer type, memory-mapped or not. Every pass cuts it at another offset and reads the rows in
+    another order, both drawn from `seed`, so the step number alone says what a batch holds.
+    """
+
+    stream: Any
+    n_ctx: int
+    batch_size: int
+    seed: int
+
+    @property
+    def count(self) -> int:
+        """Rows of a pass; 1, padded, where the stream is shorter than two rows."""
+        return max((len(self.stream) - self.n_ctx) // self.n_ctx, 1)
+
+    def steps(self, epochs: float) -> int:
+        """Batches that make up so many passes, at least 1."""
+        return max(round(epochs * self.count / self.batch_size), 1)
+
+    def batch(self, step: int) -> np.ndarray:
+        """(batch_size, n_ctx + 1) int32: the batch of a step; passes follow each other without a gap."""
+        return np.stack([self._row(step * self.batch_size + place) for place in range(self.batch_size)])
+
+    def _row(self, place: int) -> np.ndarray:
+        """The row at a place of the endless sequence of passes."""
+        epoch, index = divmod(place, self.count)
+        offset, order = _pass(self.seed, epoch, self.count, self.n_ctx)
+        start = offset + int(order[index]) * self.n_ctx if len(self.stream) >= 2 * self.n_ctx else 0
+        return padded_row(self.stream[start : start + self.n_ctx + 1], self.n_ctx)
+
+
+@lru_cache(maxsize=8)
+def _pass(seed: int, epoch: int, count: int, n_ctx: int) -> tuple[int, np.ndarray]:
+    """(offset of the first row, order of the rows) of one pass."""
+    generator = np.random.default_rng([seed, epoch])
+    return int(generator.integers(n_ctx)), generator.permutation(count)
+
+
+def padded_row(tokens: Any, n_ctx: int) -> np.ndarray:
+    """(n_ctx + 1,) int32: at most n_ctx + 1 tokens, then PADDING."""
+    row = np.full(n_ctx + 1, PADDING, np.int32)
+    row[: len(tokens)] = tokens
+    return row
+
+
+def rows_in_order(stream: Any, n_ctx: int, limit: int) -> np.ndarray:
+    """(rows, n_ctx + 1) int32: the first `limit` rows of a stream, each starting on the last one's last token."""
+    starts = range(0, max(len(stream) - 1, 0), n_ctx)[:limit]
+    rows = [padded_row(stream[start : start + n_ctx + 1], n_ctx) for start in starts]
+    return np.stack(rows) if rows else np.zeros((0, n_ctx + 1), np.int32)
+
+
+def pack(documents: Sequence[Sequence[int]], bos_id: int) -> np.ndarray:
+    """(tokens,) int32: documents after each other, bos_id before each."""
+    parts = [np.array([bos_id, *ids], np.int32) for ids in documents]
+    return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+
+
+def scored_windows(ids: Sequence[int], bos_id: int, n_ctx: int) -> np.ndarray:
+    """One document as windows that score every token once: (windows, 2, n_ctx + 1) int32.
+
+    [:, 0] are rows as in training; [:, 1] is 1 where the token is to be scored. A window starts half a window after the last
+    one, so a token has at least n_ctx / 2 tokens before it, wherever the document has them.
+    """
+    stream = np.array([bos_id, *ids], np.int32)
+    stride = max(n_ctx // 2, 1)
+    windows, scored = [], 1  # stream[0] is bos_id, which is not scored
+    for start in range(0, len(stream), stride):
+        end = min(start + n_ctx + 1, len(stream))
+        if scored >= len(stream):
+            break
+        marks = np.zeros(n_ctx + 1, np.int32)
+        marks[scored - start : end - start] = 1
+        windows.append(np.stack([padded_row(stream[start:end], n_ctx), marks]))
+        scored = end
+    return np.stack(windows) if windows else np.zeros((0, 2, n_ctx + 1), np.int32)

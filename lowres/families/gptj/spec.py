@@ -1,0 +1,256 @@
+"""The settings of GPT-J methods, their stages, and the family."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from lowres.artifacts import Node, Spec, Stage
+from lowres.errors import RecipeError
+from lowres.families.contract import Family, LanguageModel, MethodBlock, PredictSpec, Shared
+from lowres.fingerprint import file_sha256, fingerprint
+from lowres.tokenizers.spec import packed
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class Architecture(Spec):
+    """The sizes of a GPT-J; GPT-J-6B has 28 layers of 4096, 16 heads, 64 rotary dims and a context of 2048."""
+
+    n_layer: int = Field(4, ge=1)
+    n_embd: int = Field(256, ge=8)
+    n_head: int = Field(4, ge=1)
+    rotary_dim: int = Field(32, ge=2)
+    """Dims of each head that carry the position; even, at most n_embd / n_head."""
+    n_ctx: int = Field(128, ge=8)
+    """Tokens a row: how far the model looks back."""
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_head is {self.n_head}; it must divide n_embd, {self.n_embd}")
+        if self.rotary_dim % 2 or self.rotary_dim > self.n_embd // self.n_head:
+            raise ValueError(f"rotary_dim is {self.rotary_dim}; even, at most n_embd / n_head = {self.n_embd // self.n_head}")
+        return self
+
+
+class Optimisation(Spec):
+    """AdamW on packed rows: clip at 1, linear warm-up, cosine to end_lr."""
+
+    batch_size: int = Field(16, ge=1)
+    """Rows of n_ctx tokens a step."""
+    lr: float = Field(2e-3, gt=0)
+    """The highest learning rate. Smaller for larger models: about 1e-3 at 20 M parameters, 1.2e-4 at 6 B."""
+    end_lr: float = Field(2e-4, ge=0)
+    warmup: float = Field(0.05, ge=0, le=1)
+    """Share of the steps in which the rate rises."""
+    weight_decay: float = Field(0.1, ge=0)
+    """Of matrices; biases and layer norms are left alone."""
+    beta2: float = Field(0.99, gt=0, lt=1)
+    """Adam's decay of squared gradients; 0.999 for GPT-J-6B's batches of a million tokens."""
+    z_loss: float = Field(1e-4, ge=0)
+    """Weight of log(z)^2, which keeps the logits near 0 (Chowdhery et al. 2022)."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """On the embeddings and on what each layer adds, in training alone; GPT-J has none. For many passes over little text."""
+    mask_documents: bool = True
+    """Tokens do not look past the start of their document."""
+    precision: Precision = "float32"
+    """Of the products; weights and moments are float32. bfloat16 brings nothing on CPU."""
+
+
+class PretrainSpec(Architecture, Optimisation):
+    """What `gptj.pretrain_lm` trains."""
+
+    epochs: float = Field(gt=0)
+    seed: int
+
+
+class InitSpec(Architecture):
+    """A GPT-J with random weights."""
+
+    seed: int
+
+
+class ReadSpec(Spec):
+    """Weights that exist: the files of a GPT-J folder by checksum. `path` says where they lie and is not hashed."""
+
+    path: str
+    files: dict[str, str]
+    """Name in the folder -> sha256, of config.json, *.safetensors and the tokenizer's files."""
+
+    def hashed(self) -> dict[str, Any]:
+        """The checksums name the model, not the place."""
+        return {"files": dict(sorted(self.files.items()))}
+
+
+class EvaluateSpec(Spec):
+    """How much held-out text a language model is scored on."""
+
+    held_out_bytes: int = Field(200_000, gt=0)
+
+
+class TuneSpec(Optimisation):
+    """What `gptj.tune_lm` does with a language model and a task's unlabelled training texts."""
+
+    epochs: float = Field(gt=0)
+    seed: int
+
+
+class ClassifierSettings(Spec):
+    """How the language model becomes a classifier; both arms read the masked concat of last, max and mean state."""
+
+    arm: Literal["head", "full"] = "full"
+    """"head": logistic regression on frozen features. "full": all weights are trained with a linear head."""
+    max_tokens: int = Field(2048, ge=8)
+    """Longer texts are cut; the share of tokens cut is noted. Texts over n_ctx tokens are read in windows of n_ctx."""
+    epochs: float = Field(4.0, gt=0)
+    """full: passes over the labelled texts, at least min_steps steps."""
+    min_steps: int = Field(150, ge=1)
+    batch_size: int = Field(32, ge=1)
+    """Texts a step."""
+    lr: float = Field(5e-4, gt=0)
+    """full: the highest rate of the language model's weights."""
+    head_lr: float = Field(5e-3, gt=0)
+    """full: that of the linear head."""
+    warmup: float = Field(0.1, ge=0, le=1)
+    weight_decay: float = Field(0.01, ge=0)
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """On the pooled features."""
+    layer_dropout: float = Field(0.1, ge=0, lt=1)
+    """On the embeddings and on what each layer adds."""
+
+
+class ClassifierSpec(ClassifierSettings):
+    """What `gptj.train_classifier` trains."""
+
+    seed: int
+
+
+class LmSettings(Architecture, Optimisation):
+    """`lm = {...}`: the architecture, how it is pretrained, and how much text it is scored on."""
+
+    epochs: float = Field(3.0, gt=0)
+    """Passes over the corpus."""
+    held_out_bytes: int = Field(200_000, gt=0)
+
+
+class TuneSettings(Optimisation):
+    """`tune = {...}`: adaptation to the task's unlabelled training texts."""
+
+    epochs: float | None = Field(None, ge=0)
+    """0: none. Default: 3, and none where the weights are random."""
+    lr: float = Field(1e-3, gt=0)
+    end_lr: float = Field(1e-4, ge=0)
+
+
+class GptjMethod(MethodBlock):
+    """`[methods.NAME]` with family = "gptj"."""
+
+    family: Literal["gptj"]
+    init: str = "pretrain"
+    """"pretrain": from scratch on the recipe's corpus. "random": not trained. Else the path of a GPT-J folder (config.json,
+    model.safetensors, as transformers writes it)."""
+    tokenizer: Literal["corpus", "gpt2"] = "corpus"
+    """The corpus's SentencePiece, or GPT-2's byte-level BPE. A folder with its own lowres tokenizer keeps that."""
+    lm: LmSettings = LmSettings()
+    tune: TuneSettings = TuneSettings()
+    classifier: ClassifierSettings = ClassifierSettings()
+
+    @model_validator(mode="after")
+    def _no_setting_is_idle(self) -> Self:
+        idle = self.lm.model_fields_set - {"held_out_bytes"}
+        if self.init not in ("pretrain", "random") and idle:
+            raise ValueError(f"lm.{sorted(idle)[0]} has no effect where init is a folder; its config.json decides")
+        return self
+
+
+PRETRAIN_LM = Stage("gptj.pretrain_lm", 1, "gptj", "lowres.families.gptj.stages:pretrain_lm", PretrainSpec)
+INIT_LM = Stage("gptj.init_lm", 1, "gptj", "lowres.families.gptj.stages:init_lm", InitSpec)
+READ_LM = Stage("gptj.read_lm", 1, "gptj", "lowres.families.gptj.stages:read_lm", ReadSpec)
+EVALUATE_LM = Stage("gptj.evaluate_lm", 1, "gptj", "lowres.families.gptj.stages:evaluate_lm", EvaluateSpec)
+TUNE_LM = Stage("gptj.tune_lm", 1, "gptj", "lowres.families.gptj.stages:tune_lm", TuneSpec)
+TRAIN_CLASSIFIER = Stage("gptj.train_classifier", 1, "gptj", "lowres.families.gptj.stages:train_classifier", ClassifierSpec)
+PREDICT = Stage("gptj.predict", 1, "gptj", "lowres.families.gptj.stages:predict", PredictSpec)
+
+_DEFAULT_TUNE_EPOCHS = 3.0
+
+
+def language_model(method: GptjMethod, shared: Shared) -> LanguageModel:
+    """The nodes of a method's language model. Raises RecipeError where the recipe lacks what it needs."""
+    tokenizer = _tokenizer(method, shared)
+    if method.init == "pretrain":
+        if shared.corpus is None or tokenizer is None:
+            raise RecipeError('init is "pretrain" and the recipe has no corpus; name one, or set init = "random"')
+        spec = PretrainSpec(**_picked(method.lm, PretrainSpec), seed=shared.lm_seed)
+        weights = Node(PRETRAIN_LM, spec, {"packed": packed(shared.corpus, tokenizer), "tokenizer": tokenizer})
+    elif method.init == "random":
+        if tokenizer is None:
+            raise RecipeError('init is "random" and there is no tokenizer; name a corpus, or set tokenizer = "gpt2"')
+        spec = InitSpec(**_picked(method.lm, InitSpec), seed=shared.lm_seed)
+        return LanguageModel(Node(INIT_LM, spec, {"tokenizer": tokenizer}), None)
+    else:
+        weights = _read(Path(method.init), tokenizer)
+    if shared.corpus is None:
+        return LanguageModel(weights, None)
+    evaluation = Node(
+        EVALUATE_LM, EvaluateSpec(held_out_bytes=method.lm.held_out_bytes), {"lm": weights, "corpus": shared.corpus}
+    )
+    return LanguageModel(weights, evaluation)
+
+
+def classifier(method: GptjMethod, shared: Shared, task: Node, subset: Node, seed: int) -> Node:
+    """The node of a trained classifier; its language model is tuned on the task's texts first where `tune` says so."""
+    weights = language_model(method, shared).weights
+    default = 0.0 if method.init == "random" else _DEFAULT_TUNE_EPOCHS
+    epochs = default if method.tune.epochs is None else method.tune.epochs
+    if epochs:
+        settings = _picked(method.tune, TuneSpec) | {"epochs": epochs}
+        inputs = {"lm": weights, "task": task} | ({"subset": subset} if shared.unlabelled == "subset" else {})
+        weights = Node(TUNE_LM, TuneSpec(**settings, seed=shared.lm_seed), inputs)
+    spec = ClassifierSpec(**_picked(method.classifier, ClassifierSpec), seed=seed)
+    return Node(TRAIN_CLASSIFIER, spec, {"lm": weights, "task": task, "subset": subset})
+
+
+def _picked(settings: Spec, spec: type[Spec]) -> dict[str, Any]:
+    """The fields of `settings` that `spec` has too."""
+    return {name: getattr(settings, name) for name in type(settings).model_fields if name in spec.model_fields}
+
+
+def _tokenizer(method: GptjMethod, shared: Shared) -> Node | None:
+    if method.tokenizer == "gpt2":
+        if shared.gpt2 is None:
+            raise RecipeError('tokenizer is "gpt2" and the recipe has no GPT-2 tokenizer card')
+        return shared.gpt2
+    return shared.tokenizer
+
+
+def _read(folder: Path, tokenizer: Node | None) -> Node:
+    """The request for the model in `folder`, with the tokenizer beside it or the method's."""
+    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+        raise RecipeError(f"init is {str(folder)!r}; write \"pretrain\", \"random\" or a folder with config.json and *.safetensors")
+    if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type") != "gptj":
+        raise RecipeError(f"{folder / 'config.json'}: model_type is not 'gptj'; this family reads GPT-J alone")
+    own = (folder / "tokenizer" / "lowres_tokenizer.json").is_file()
+    if not own and tokenizer is None:
+        raise RecipeError(f'{folder}: no tokenizer/ in it; set tokenizer = "gpt2", or name the corpus it was trained with')
+    paths = [folder / "config.json", *folder.glob("*.safetensors"), *(folder.glob("tokenizer/*") if own else ())]
+    files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(paths) if path.is_file()}
+    return Node(READ_LM, ReadSpec(path=str(folder.resolve()), files=files), {} if own or tokenizer is None else {"tokenizer": tokenizer})
+
+
+def weights_name(files: dict[str, str]) -> str:
+    """One checksum for the weights of a folder: of its only *.safetensors file, or of the list of several."""
+    weights = {name: sha for name, sha in files.items() if name.endswith(".safetensors")}
+    return next(iter(weights.values())) if len(weights) == 1 else fingerprint(weights)
+
+
+FAMILY = Family(
+    name="gptj",
+    method=GptjMethod,
+    language_model=language_model,
+    classifier=classifier,
+    predict=PREDICT,
+    loader="lowres.families.gptj.classify:load",
+    generator="lowres.families.gptj.generate:load",
+)
