@@ -127,10 +127,10 @@ class Manifest(BaseModel):
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
         """The manifest in an artifact's folder."""
-        path = folder / "manifest.json"
-        if not path.is_file():
-            raise DataError(f"{folder}: no manifest.json there; it is not a lowres artifact")
-        return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        try:
+            return cls.model_validate_json((folder / "manifest.json").read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise DataError(f"{folder}: no manifest.json there; it is not a lowres artifact") from error
 
 
 def write_json(path: Path, value: Any) -> None:

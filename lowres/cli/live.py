@@ -17,20 +17,14 @@ from rich.progress import (
 from rich.table import Table
 
 from lowres.artifacts import Node
-from lowres.experiment.plan import Plan
+from lowres.experiment.plan import Plan, every_node
 
 _SECONDS_BETWEEN_LINES = 20.0
 
 
 def plan_table(plan: Plan, missing: list[Node]) -> Table:
     """The stages of a plan: how many of each, how many stand already, how many are new."""
-    every: dict[str, Node] = {}
-    stack = plan.wanted()
-    while stack:
-        node = stack.pop()
-        if node.id not in every:
-            every[node.id] = node
-            stack.extend(node.inputs.values())
+    every = every_node(plan)
     new = Counter(node.stage.name for node in missing)
     total = Counter(node.stage.name for node in every.values())
     table = Table(title=f"{plan.loaded.name}: {len(plan.cells)} cells", title_justify="left")

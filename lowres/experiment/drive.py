@@ -10,7 +10,7 @@ from lowres.artifacts import Node
 from lowres.errors import DataError, Stopped, StoreError
 from lowres.experiment.jobs import Job
 from lowres.experiment.local import LocalExecutor
-from lowres.experiment.plan import Cell, Plan, walk_back
+from lowres.experiment.plan import Cell, Plan, every_node, walk_back
 from lowres.experiment.records import CellRecord
 from lowres.experiment.results import RunFolder, best_cells, dev_score
 from lowres.fetch import Finder
@@ -66,6 +66,7 @@ class Driver:
 
     def __post_init__(self) -> None:
         self._labels = _labels(self.plan)
+        self._nodes = every_node(self.plan)
         self._started: dict[str, float] = {}
         self._failures: dict[str, tuple[str, str]] = {}
         self._open_cells: list[Cell] = []
@@ -105,14 +106,13 @@ class Driver:
         """Builds `nodes`, inputs before what reads them."""
         waiting = {node.id: node for node in nodes}
         again_at: dict[str, float] = {}
-        by_id = dict(waiting)
         self._settle_cells()
         while waiting or self.executor.running:
             if self.stop_requested():
                 self._stop()
             self._start_ready(waiting, again_at, files)
             for job, message in self.executor.events(_SECONDS_BETWEEN_LOOKS):
-                node = by_id[job.id]
+                node = self._nodes[job.id]
                 if message["type"] == "progress":
                     self.observer.progressed(node, message["done"], message["total"], message["unit"], message["note"])
                 elif message["type"] == "busy":
@@ -127,28 +127,45 @@ class Driver:
 
     def _start_ready(self, waiting: dict[str, Node], again_at: dict[str, float], files: dict[str, Path]) -> None:
         """Starts jobs whose inputs stand; those whose family's worker is warm go first."""
-        settings = self.plan.loaded.recipe.run
         while self.executor.has_room():
             now = time.monotonic()
+            self._pass_over_built(waiting)
             ready = [
                 node
                 for node in waiting.values()
                 if again_at.get(node.id, 0) <= now and all(self.store.has(child.id) for child in node.inputs.values())
             ]
             if not ready:
-                if waiting and not self.executor.running and not any(time_ > now for time_ in again_at.values()):
-                    raise StoreError("an input vanished from the store while this run read it; run the command again")
+                if not self.executor.running and not any(moment > now for moment in again_at.values()):
+                    self._plan_again(waiting)
                 return
             node = next((node for node in ready if self.executor.warm(node.stage.worker)), ready[0])
             del waiting[node.id]
-            wanted = str(node.spec.hashed())
-            job = Job.of(
-                node, {sha: path for sha, path in files.items() if sha in wanted}, settings.threads, settings.device
-            )
-            if node.id not in self._started:
-                self.observer.started(node, self._labels.get(node.id, node.stage.name))
-                self._started[node.id] = time.monotonic()
-            self.executor.start(job)
+            self._start(node, files)
+
+    def _start(self, node: Node, files: dict[str, Path]) -> None:
+        settings, wanted = self.plan.loaded.recipe.run, str(node.spec.hashed())
+        mine = {sha: path for sha, path in files.items() if sha in wanted}
+        if node.id not in self._started:
+            self.observer.started(node, self._labels.get(node.id, node.stage.name))
+            self._started[node.id] = time.monotonic()
+        self.executor.start(Job.of(node, mine, settings.threads, settings.device))
+
+    def _pass_over_built(self, waiting: dict[str, Node]) -> None:
+        """Another run on this store may have built what waits here."""
+        built = [node for node in waiting.values() if self.store.has(node.id)]
+        for node in built:
+            del waiting[node.id]
+            self.observer.finished(node, 0.0)
+        if built:
+            self._settle_cells()
+
+    def _plan_again(self, waiting: dict[str, Node]) -> None:
+        """Another run on this store may have pruned an input of what waits here: it is built again."""
+        before = set(waiting)
+        waiting.update({node.id: node for node in walk_back(list(waiting.values()), self.store)})
+        if waiting and set(waiting) == before:
+            raise StoreError("an input vanished from the store while this run read it; run the command again")
 
     def _failed(self, node: Node, message: dict[str, Any], waiting: dict[str, Node]) -> None:
         """Records a failure; what needed the node is not tried. Faulty data and a faulty store end the run."""

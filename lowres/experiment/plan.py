@@ -146,6 +146,18 @@ def make_plan(loaded: LoadedRecipe, until: str | None = None) -> Plan:
     return Plan(loaded, corpus, tokenizer, models, tasks, cells, raw, until)
 
 
+def every_node(plan: Plan) -> dict[str, Node]:
+    """All nodes of a plan by id, whether they stand or not."""
+    every: dict[str, Node] = {}
+    stack = [*plan.wanted(), *(cell.classifier for cell in plan.cells)]
+    while stack:
+        node = stack.pop()
+        if node.id not in every:
+            every[node.id] = node
+            stack.extend(node.inputs.values())
+    return every
+
+
 def walk_back(wanted: Iterable[Node], store: Store) -> list[Node]:
     """The nodes that must be built for `wanted`, inputs first; an input that nothing missing needs is not rebuilt."""
     order: dict[str, Node] = {}

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from lowres.artifacts import Cost, Manifest, Node, write_json
+from lowres.errors import DataError
 from lowres.experiment.plan import Cell, Plan
 from lowres.experiment.records import (
     CellRecord,
@@ -88,9 +89,9 @@ class RunFolder:
     def write_models(self) -> None:
         """Records every language model whose weights stand."""
         for name, model in self.plan.language_models.items():
-            if not self.store.has(model.weights.id):
-                continue
             weights = self._manifest(model.weights)
+            if weights is None:
+                continue
             evaluated = self._facts(model.evaluation) if model.evaluation else {}
             tokenizer = self._tokenizer_facts(model.weights)
             record = LanguageModelRecord(
@@ -111,8 +112,9 @@ class RunFolder:
     def write_inputs(self) -> None:
         """Records the corpus and every task that stands."""
         corpus = self.plan.corpus
-        if corpus is not None and self.store.has(corpus.id) and self.plan.loaded.corpus is not None:
-            card, manifest = self.plan.loaded.corpus[0], self._manifest(corpus)
+        manifest = self._manifest(corpus) if corpus else None
+        if corpus is not None and manifest is not None and self.plan.loaded.corpus is not None:
+            card = self.plan.loaded.corpus[0]
             record = CorpusRecord(
                 id=corpus.id,
                 name=card.name,
@@ -150,23 +152,29 @@ class RunFolder:
         _mirror(self.store.path(cell.classifier.id), target)
         return target
 
-    def _manifest(self, node: Node) -> Manifest:
-        return Manifest.read(self.store.path(node.id))
+    def _manifest(self, node: Node) -> Manifest | None:
+        """None where the artifact does not stand, or another run prunes it at this moment."""
+        try:
+            return Manifest.read(self.store.path(node.id))
+        except DataError:
+            return None
 
     def _facts(self, node: Node) -> dict[str, Any]:
-        return self._manifest(node).facts if self.store.has(node.id) else {}
+        manifest = self._manifest(node)
+        return manifest.facts if manifest else {}
 
     def _tokenizer_facts(self, weights: Node) -> dict[str, Any]:
         node = weights.inputs.get("tokenizer")
-        if node is None or not self.store.has(node.id):
+        facts = self._facts(node) if node else {}
+        if node is None or not facts:
             return {}
-        facts = self._facts(node)
         name = "GPT-2 BPE" if "gpt2" in node.stage.name else f"SentencePiece {node.spec.hashed()['subword']['model']}"
         return {"name": name, **facts}
 
     def _cell_cost(self, cell: Cell) -> Cost:
         """Of the cell's own stages: classifier and prediction, where they stand."""
-        parts = [self._manifest(node).cost for node in (cell.classifier, cell.predictions) if self.store.has(node.id)]
+        manifests = [self._manifest(node) for node in (cell.classifier, cell.predictions)]
+        parts = [manifest.cost for manifest in manifests if manifest]
         return Cost(
             wall_s=sum(part.wall_s for part in parts),
             cpu_s=sum(part.cpu_s for part in parts),

@@ -59,7 +59,9 @@ def test_a_corpus_in_another_language_is_refused():
 
 
 def test_set_overrides_nested_keys_and_reads_toml(repository):
-    loaded = load_recipe(repository / "recipes/quickstart.toml", ["seeds=[3,4]", "run.threads=2", "budget.max_chars=50"])
+    loaded = load_recipe(
+        repository / "recipes/quickstart.toml", ["seeds=[3,4]", "run.threads=2", "budget.max_chars=50"]
+    )
     assert loaded.recipe.seeds == (3, 4)
     assert loaded.recipe.run.threads == 2
     assert loaded.recipe.budget.max_chars == 50
