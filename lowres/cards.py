@@ -61,8 +61,8 @@ class Layout(Spec):
 class Carving(Spec):
     """Shares carved from train where a file has no dev or test split: stratified, groups whole, by hash."""
 
-    dev: float = Field(0.1, gt=0, lt=0.5)
-    test: float = Field(0.2, gt=0, lt=0.5)
+    dev: float = Field(default=0.1, gt=0, lt=0.5)
+    test: float = Field(default=0.2, gt=0, lt=0.5)
 
 
 class Card(Spec):

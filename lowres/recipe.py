@@ -25,20 +25,20 @@ TrainSize = Annotated[int, Field(ge=1)] | Literal["full"]
 class Budget(Spec):
     """`[budget]`: equal for every method."""
 
-    max_chars: int = Field(4000, gt=0)
+    max_chars: int = Field(default=4000, gt=0)
     """Texts of tasks are cut to so many characters after normalisation."""
     unlabelled: Literal["subset", "train"] = "train"
     """Which task text a language model may read without labels: the subset's, or the whole train split's."""
-    corpus_bytes: int | None = Field(None, gt=0)
+    corpus_bytes: int | None = Field(default=None, gt=0)
     """UTF-8 bytes of corpus text to pretrain on, drawn by a hash of the document; unset: everything."""
 
 
 class RunSettings(Spec):
     """`[run]`: how, never what; not hashed."""
 
-    threads: int = Field(1, ge=1)
+    threads: int = Field(default=1, ge=1)
     """Threads of each worker; as many workers run side by side as fit the cores."""
-    timeout_s: float | None = Field(None, gt=0)
+    timeout_s: float | None = Field(default=None, gt=0)
     """A stage that takes longer is a failure of its cell."""
     keep: Literal["best", "all"] = "best"
     """Which trained classifiers stay on disk: the best of every method and task by dev score, or all."""
@@ -57,9 +57,9 @@ class Recipe(Spec):
     """Task cards. None: the corpus and the language models are built, and that is all."""
     train_sizes: tuple[TrainSize, ...] = ()
     """Labels a classifier may use; "full" is always there."""
-    subsets: int = Field(1, ge=1)
+    subsets: int = Field(default=1, ge=1)
     """Draws of labelled documents at every size but "full"."""
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     """Of the classifiers."""
     lm_seed: int = 0
     """Of the language models."""

@@ -43,11 +43,12 @@ def new_language(iso: str, source: str, dump: Path | None, tasks: list[str], ove
     """
     import pycountry
 
+    known = pycountry.languages.get(alpha_3=iso)
     try:
         check_language(iso)
     except ValueError as error:
         raise RecipeError(f"new {iso}: {error}") from error
-    known = pycountry.languages.get(alpha_3=iso)
+    assert known is not None  # check_language looked it up
     wiki = getattr(known, "alpha_2", iso)
     from_path = find_file("recipes", source)
     content = read_toml(from_path)

@@ -22,8 +22,8 @@ class Filters(Spec):
 class Splits(Spec):
     """Shares of documents held out, by a hash of the document id."""
 
-    valid: float = Field(0.05, gt=0, lt=0.5)
-    test: float = Field(0.05, gt=0, lt=0.5)
+    valid: float = Field(default=0.05, gt=0, lt=0.5)
+    test: float = Field(default=0.05, gt=0, lt=0.5)
 
 
 class CorpusSpec(Spec):

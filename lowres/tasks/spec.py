@@ -29,7 +29,7 @@ class TaskSpec(Spec):
     layout: Layout
     carving: Carving = Carving()
     normalisation: Normalisation = Normalisation()
-    max_chars: int = Field(4000, gt=0)
+    max_chars: int = Field(default=4000, gt=0)
     """Texts are cut to so many characters after normalisation; the share of bytes cut is in the manifest."""
 
 
@@ -38,7 +38,7 @@ class SubsetSpec(Spec):
 
     train_size: int | Literal["full"]
     """Labels drawn from train."""
-    subset: int = Field(0, ge=0)
+    subset: int = Field(default=0, ge=0)
     """Which draw; draws of one number nest: 100 lies within 1000."""
     dev: Literal["matched", "all"] = "matched"
     """"matched": at most as many dev labels as train labels."""
@@ -47,7 +47,7 @@ class SubsetSpec(Spec):
 class AuditSpec(Spec):
     """Leaks between a task's held-out texts and what models learn from."""
 
-    ngram: int = Field(13, ge=3)
+    ngram: int = Field(default=13, ge=3)
     """Words a run needs to count as the same passage."""
 
 

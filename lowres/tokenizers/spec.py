@@ -11,8 +11,8 @@ class Subword(Spec):
     """The recipe's `[tokenizer]`: SentencePiece with ULMFiT's rules in front."""
 
     model: Literal["unigram", "bpe"] = "unigram"
-    vocab_size: int = Field(8000, ge=256, le=65000)
-    character_coverage: float = Field(0.9995, gt=0.9, le=1.0)
+    vocab_size: int = Field(default=8000, ge=256, le=65000)
+    character_coverage: float = Field(default=0.9995, gt=0.9, le=1.0)
     byte_fallback: bool = False
     case_rules: bool = True
     """xxmaj and xxup, Unicode-correct and reversible: a word is marked only where the mark gives it back exactly."""
