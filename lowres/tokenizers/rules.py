@@ -1,4 +1,4 @@
-"""ULMFiT's text rules, Unicode-correct and exactly reversible: capitals and repetitions become marks in front of a word.
+"""ULMFiT's text rules, Unicode-correct and exactly reversible: capitals and repetitions become marks before a word.
 
 Howard and Ruder 2018 mark capitals so that "Hà" and "hà" share a piece; fastai's rules do it with ASCII letters and
 cannot be undone. Here a word is marked only where the mark gives it back exactly, and everything else is left alone:
@@ -14,12 +14,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import compress, count
 
 import numpy as np
 
 MAJ, UP, REP, WREP, ESC = "\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3", "\ufdd4"
-"""xxmaj: the next word starts with a capital. xxup: it is all capitals. xxrep N C: the character C, N times. xxwrep N W:
-the word W, N times. xxesc: the next character stands for one that could not be written as itself."""
+"""xxmaj: the next word starts with a capital. xxup: it is all capitals. xxrep N C: the character C, N times.
+xxwrep N W: the word W, N times. xxesc: the next character stands for one that could not be written as itself."""
 
 SPACE_SYMBOL = "\u2581"  # SentencePiece writes a space so; one in the text itself is escaped
 
@@ -61,17 +62,22 @@ class Rules:
         return _TO_UNESCAPE.sub(lambda match: _RAW.get(match[1], match[1]), text)
 
     def _mark_case(self, text: str) -> str:
-        """xxmaj and xxup, word by word from a table: words recur, and one expression over the text is a third as fast."""
+        """Marks of xxmaj and xxup, from a table of words: one expression over the whole text is a third as fast."""
         first, *others = text.split(" ")
         first = _patterns().capital_word.sub(self._marked_word, first)
         return first + "".join(map(self._forms.__getitem__, others))
 
     @cached_property
     def _forms(self) -> "_Forms":
-        return _Forms(lambda token: _patterns().capital_word.sub(self._marked_word, " " + token))
+        def marked(token: str) -> str:
+            if token == token.lower():
+                return " " + token
+            return _patterns().capital_word.sub(self._marked_word, " " + token)
+
+        return _Forms(marked)
 
     def _marked_word(self, match: re.Match[str]) -> str:
-        """A word that starts with a capital, in lower case behind its mark, or as it is where that is not reversible."""
+        """A word that starts with a capital: its mark and its lower case, or itself where that is not reversible."""
         lead, word = match[1], match[2]
         lower = self._lower(word)
         if lower == word or not _patterns().word.fullmatch(lower):
@@ -117,15 +123,22 @@ class _Forms(dict[str, str]):
 
 
 def _mark_repetitions(text: str) -> str:
-    """xxwrep and xxrep. Both patterns are slow (5 and 17 MB/s), so each runs only where a quick look finds something."""
-    words = text.split(" ")
-    if any(map(operator.eq, words, words[1:])):
+    """Marks of xxwrep and xxrep. The patterns are slow (5 and 17 MB/s) and seldom match: a quick look comes first."""
+    if _may_repeat_words(text.split(" ")):
         text = _patterns().repeated_word.sub(_mark_word_repetition, text)
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     equal = points[1:] == points[:-1]
     if (equal[2:] & equal[1:-1] & equal[:-2]).any():
         text = _patterns().repeated_character.sub(_mark_repetition, text)
     return text
+
+
+def _may_repeat_words(tokens: list[str]) -> bool:
+    """Whether a word may stand four times in a row: its two middle copies have no punctuation, so they are equal."""
+    for i in compress(count(), map(operator.eq, tokens, tokens[1:])):
+        if 0 < i < len(tokens) - 2 and tokens[i - 1].endswith(tokens[i]) and tokens[i + 2].startswith(tokens[i]):
+            return True
+    return False
 
 
 def _mark_repetition(match: re.Match[str]) -> str:
@@ -144,8 +157,10 @@ def _unmark_word_repetition(match: re.Match[str]) -> str:
 
 @dataclass(frozen=True)
 class _Patterns:
-    """Compiled once: Python's `re` has no \\p{Lu}, so the classes of characters are spelled out from the interpreter's
-    own Unicode tables. A word is letters, digits, `_` and combining marks (Yoruba "Ẹ̀kọ́" has marks even in NFC)."""
+    """Compiled once. Python's `re` has no class of capitals, so it is spelled out from the Unicode tables.
+
+    A word is letters, digits, `_` and combining marks (Yoruba "Ẹ̀kọ́" has marks even in NFC).
+    """
 
     word: re.Pattern[str]
     capital_word: re.Pattern[str]

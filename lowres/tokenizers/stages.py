@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 
 from lowres.artifacts import Corpus, Run
 from lowres.errors import DataError
-from lowres.tokenizers.base import Tokenizer, load_tokenizer
+from lowres.tokenizers.base import LEAST_PIECES, Tokenizer, load_tokenizer
 from lowres.tokenizers.spec import Gpt2Spec, PackSpec, TokenizerSpec
 
 PACKED_SPLITS = ("train", "valid")
-_BATCH_CHARS = 1 << 20
+_BATCH_CHARS = 1 << 16
 _MEASURED_BYTES = 2_000_000
 
 
@@ -32,6 +32,11 @@ def train_tokenizer(inputs: Mapping[str, Path], spec: TokenizerSpec, run: Run) -
     texts = sample_texts(corpus, spec.subword.sample_bytes)
     run.progress(1, 2, "steps", f"SentencePiece on {len(texts)} documents")
     tokenizer = train_subword(texts, spec.subword, spec.language)
+    if tokenizer.vocab_size < LEAST_PIECES:
+        raise DataError(
+            f"the corpus is too small for a tokenizer: {len(texts)} documents give {tokenizer.vocab_size} pieces, at "
+            f"least {LEAST_PIECES} are needed; add text, raise sample_bytes, or set byte_fallback = true"
+        )
     tokenizer.save(run.out)
     sizes = measure(tokenizer, corpus, "valid", _MEASURED_BYTES)
     run.note(
@@ -57,7 +62,7 @@ def read_gpt2_tokenizer(inputs: Mapping[str, Path], spec: Gpt2Spec, run: Run) ->
 def pack_tokens(inputs: Mapping[str, Path], spec: PackSpec, run: Run) -> None:
     """`corpus` as token ids of `tokenizer`: `{train,valid}.npy` and `{train,valid}.offsets.npy` (see PackedTokens).
 
-    Documents are read, encoded and written about a megabyte at a time. Document d is
+    Documents are read, encoded and written some 65,000 characters at a time. Document d is
     tokens[offsets[d]:offsets[d + 1]], its first token bos_id. Notes vocab_size and, by split, tokens (with those
     bos_ids), bytes, bytes_per_token and unknown_rate (without them).
     """
