@@ -3,13 +3,13 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from driving import BASELINES, Notes
 
 from lowres.errors import DataError, Stopped
 from lowres.experiment.keep import choose_classifier, ok_cells
 from lowres.experiment.records import CellRecord
 from lowres.experiment.results import RunFolder
 from lowres.store import Store
-from tests.experiment.conftest import BASELINES, Notes
 
 
 def records(folder):

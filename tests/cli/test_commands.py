@@ -1,0 +1,132 @@
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lowres.cli import main
+
+
+@pytest.fixture
+def lowres(tmp_path, monkeypatch, capsys):
+    """Runs a command in an empty folder: (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOWRES_HOME", str(tmp_path / "store"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["lowres", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return ended.value.code or 0, out, err
+
+    return command
+
+
+def test_help_and_import_bring_no_framework(repository):
+    code = (
+        "import sys, lowres, lowres.cli\n"
+        "heavy = {'torch', 'fastai', 'jax', 'transformers', 'stanza', 'datasets', 'sklearn', 'pandas', 'numpy'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"
+
+
+def test_help_comes_at_once():
+    def seconds() -> float:
+        started = time.monotonic()
+        subprocess.run([sys.executable, "-m", "lowres", "--help"], capture_output=True, check=True)
+        return time.monotonic() - started
+
+    assert min(seconds() for _ in range(5)) < 0.5
+
+
+def test_version(lowres):
+    code, out, _ = lowres("--version")
+    assert (code, out.split()[0]) == (0, "lowres")
+
+
+def test_ls_names_recipes_and_cards_of_the_package(lowres):
+    code, out, _ = lowres("ls")
+    assert code == 0
+    assert "quickstart" in out
+    assert "vi/uit_vsfc_sentiment" in out
+
+
+def test_doctor_names_what_is_missing_and_how_to_add_it(lowres):
+    code, out, _ = lowres("doctor")
+    assert code == 0
+    assert "torch" in out and "store" in out and "processor" in out
+
+
+def test_plan_shows_what_is_new_and_computes_nothing(lowres, tmp_path):
+    code, out, _ = lowres("plan", "quickstart")
+    assert code == 0
+    assert "pretrain_lm" in out
+    assert not list((tmp_path / "store/artifacts").iterdir())
+
+
+def test_a_recipe_with_faults_ends_with_a_line_each(lowres, tmp_path):
+    (tmp_path / "bad.toml").write_text('name = "Bad Name"\nlanguage = "xx"\ntask = []\n[methods.a]\nfamily = "ulmft"\n')
+    code, out, err = lowres("run", "bad.toml")
+    assert code == 2
+    assert len(err.splitlines()) == 4
+    assert all(line.startswith("lowres: bad.toml: ") for line in err.splitlines())
+    assert "Traceback" not in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_card_names_the_nearest(lowres, tmp_path):
+    (tmp_path / "r.toml").write_text(
+        'name = "r"\nlanguage = "vie"\ntasks = ["vi/minitopics"]\n'
+        '[methods.m]\nfamily = "baselines"\nmodel = "majority"\n'
+    )
+    code, _, err = lowres("check", "r.toml")
+    assert code == 2
+    assert "did you mean 'vi/mini_topics'?" in err
+
+
+def test_check_names_every_file_that_is_not_at_hand(lowres):
+    code, _, err = lowres("check", "vi/compare", "--offline")
+    assert code == 2
+    assert "--mirror" in err
+    assert "vi/wikipedia-2017-articles" in err and "vi/uit_vsfc_sentiment" in err
+
+
+def test_an_unknown_stage_is_refused(lowres):
+    code, _, err = lowres("run", "quickstart", "--until", "lunch")
+    assert code == 2
+    assert "corpus, tokenizer, lm" in err
+
+
+def test_an_unknown_run_names_those_there_are(lowres):
+    code, _, err = lowres("report", "nothing")
+    assert code == 1
+    assert "no run was made here yet" in err
+
+
+def test_new_writes_a_recipe_and_cards_that_check_reads(lowres, tmp_path, repository):
+    dump = repository / "corpora/vi/mini/viwiki-mini-pages-articles.xml.bz2"
+    code, out, _ = lowres("new", "som", "--from", "quickstart", "--dump", dump)
+    assert code == 0
+    assert (tmp_path / "recipes/som/quickstart.toml").is_file()
+    code, out, err = lowres("check", "recipes/som/quickstart.toml", "--offline")
+    assert (code, err) == (0, "")
+    assert "no fault found" in out
+
+
+def test_new_without_a_dump_leaves_the_card_unpinned_and_check_says_so(lowres):
+    assert lowres("new", "som", "--from", "quickstart")[0] == 0
+    code, _, err = lowres("check", "recipes/som/quickstart.toml")
+    assert code == 2
+    assert "sha256" in err and "date" in err
+
+
+@pytest.mark.parametrize("code", ["so", "zzz"])
+def test_new_refuses_an_unknown_language(lowres, code, tmp_path):
+    status, _, err = lowres("new", code)
+    assert status == 2
+    assert "ISO 639-3" in err
+    assert not list(tmp_path.iterdir())
