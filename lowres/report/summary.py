@@ -1,0 +1,216 @@
+"""The numbers of a report: mean scores with intervals, paired differences and their verdicts.
+
+A method with a cell missing at some train size has no mean and no difference there: means over survivors mislead.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from lowres.errors import DataError
+from lowres.experiment.records import CellRecord
+from lowres.report.intervals import METRICS, Interval, difference, score_interval
+from lowres.report.results import Results, TrainSize
+
+BASELINES = "baselines"
+Kind = Literal["baseline", "pretraining", "family"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A method at one task and train size under one metric.
+
+    ok of planned cells ended ok; mean is None unless all did. labels_used: None where no cell says it.
+    """
+
+    task: str
+    train_size: TrainSize
+    labels_used: int | None
+    method: str
+    metric: str
+    ok: int
+    planned: int
+    mean: Interval | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Macro-F1 of `method` minus that of `other`, paired over subset, seed and test item.
+
+    kind: "baseline", against the best baseline; "pretraining", against the same method from random initialisation;
+    "family", the leading method against the best one of another family. verdict: of `method`. also_differ: settings
+    other than init in which a pretraining pair differs.
+    """
+
+    task: str
+    train_size: TrainSize
+    labels_used: int | None
+    kind: Kind
+    method: str
+    other: str
+    estimate: Interval
+    verdict: str
+    also_differ: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Test predictions of one method at one task and train size: gold (items,), predicted (subsets, seeds, items), both
+    indices into the task's labels; ids (items,) say which items; labels: how many there are.
+    """
+
+    labels: int
+    ids: np.ndarray
+    gold: np.ndarray
+    predicted: np.ndarray
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All numbers of a report over the classifiers."""
+
+    results: Results
+    scores: tuple[Score, ...]
+    differences: tuple[Difference, ...]
+
+    @cached_property
+    def _by_place(self) -> dict[tuple[str, TrainSize, str, str], Score]:
+        return {(score.task, score.train_size, score.method, score.metric): score for score in self.scores}
+
+    def score(self, task: str, train_size: TrainSize, method: str, metric: str = "macro_f1") -> Score:
+        """One score. Raises KeyError where the recipe has no such cells."""
+        return self._by_place[(task, train_size, method, metric)]
+
+    def labels_used(self, task: str, train_size: TrainSize) -> int | None:
+        """Training labels at a train size, None where no cell says it."""
+        return next((s.labels_used for s in self.scores if (s.task, s.train_size) == (task, train_size)), None)
+
+    def of_kind(self, kind: Kind, task: str) -> tuple[Difference, ...]:
+        """The differences of one kind on one task, in order of train size."""
+        return tuple(d for d in self.differences if d.kind == kind and d.task == task)
+
+
+def summarise(results: Results) -> Summary:
+    """Means, intervals and paired differences of a run, from its stored predictions. Deterministic.
+
+    Raises DataError where the predictions of a cell are missing or two methods were tested on different items.
+    """
+    pairs = pretraining_pairs(results)
+    scores: list[Score] = []
+    differences: list[Difference] = []
+    for task in results.task_names:
+        for size in results.train_sizes(task):
+            cells = _cells(results, task, size)
+            used = next((c.labels_used for c in results.cells if (c.task, c.train_size) == (task, size)), None)
+            used = size if used is None and size != "full" else used
+            grids = {
+                method: _grid(results, task, done) for method, (done, planned) in cells.items() if planned == len(done)
+            }
+            for method, (done, planned) in cells.items():
+                for metric in METRICS:
+                    grid = grids.get(method)
+                    mean = score_interval(grid.gold, grid.predicted, metric) if grid else None
+                    scores.append(Score(task, size, used, method, metric, len(done), planned, mean))
+            differences += _differences(results, task, size, used, grids, pairs)
+    return Summary(results, tuple(scores), tuple(differences))
+
+
+def pretraining_pairs(results: Results) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """(method, the same from random initialisation, other settings in which they differ).
+
+    A random-init method is paired with the one of its family that shares most of its settings; where two share as many,
+    with the one whose name it begins with ("multifit-random", "multifit"). Five or more settings apart are no pair.
+    """
+    pairs = []
+    for random in results.methods:
+        if results.settings(random).get("init") != "random":
+            continue
+        partners = []
+        for method in results.methods:
+            settings = results.settings(method)
+            if results.families.get(method) != results.families.get(random) or settings.get("init") in ("random", None):
+                continue
+            apart = tuple(sorted(_apart(settings, results.settings(random)) - {"init"}))
+            partners.append((len(apart), not random.startswith(method), method, apart))
+        if partners and min(partners)[0] < 5:
+            _, _, method, apart = min(partners)
+            pairs.append((method, random, apart))
+    return tuple(pairs)
+
+
+def _apart(one: dict[str, object], other: dict[str, object], prefix: str = "") -> set[str]:
+    """Dotted names of the settings in which two method blocks differ."""
+    found: set[str] = set()
+    for key in one.keys() | other.keys():
+        a, b = one.get(key), other.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found |= _apart(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.add(f"{prefix}{key}")
+    return found
+
+
+def _cells(results: Results, task: str, size: TrainSize) -> dict[str, tuple[list[CellRecord], int]]:
+    """By method: (its cells that ended ok, how many are planned) at one task and train size."""
+    found: dict[str, tuple[list[CellRecord], int]] = {}
+    for planned in results.plan.cells:
+        if (planned.task, planned.train_size) != (task, size):
+            continue
+        done, number = found.get(planned.method, ([], 0))
+        cell = results.by_cell.get(planned.cell)
+        ok = [cell] if cell is not None and cell.status == "ok" else []
+        found[planned.method] = (done + ok, number + 1)
+    return {method: found[method] for method in results.methods if method in found}
+
+
+def _grid(results: Results, task: str, cells: list[CellRecord]) -> Grid | None:
+    """The predictions of complete cells; None where subsets and seeds do not form a rectangle."""
+    subsets, seeds = sorted({c.subset for c in cells}), sorted({c.seed for c in cells})
+    if not cells or len(cells) != len(subsets) * len(seeds):
+        return None
+    read = {(cell.subset, cell.seed): results.predictions(cell) for cell in cells}
+    first = read[(subsets[0], seeds[0])]
+    if any(not np.array_equal(one.ids, first.ids) for one in read.values()):
+        raise DataError(f"{results.folder}: cells of {task} were tested on different items; run the recipe again")
+    record = results.task(task)
+    known = {*first.gold, *(label for one in read.values() for label in one.predicted)}
+    order = {label: k for k, label in enumerate(sorted(known | set(record.labels if record else ())))}
+    gold = np.array([order[label] for label in first.gold])
+    rows = [[[order[label] for label in read[(subset, seed)].predicted] for seed in seeds] for subset in subsets]
+    return Grid(len(order), first.ids, gold, np.array(rows))
+
+
+def _differences(
+    results: Results,
+    task: str,
+    size: TrainSize,
+    used: int | None,
+    grids: dict[str, Grid | None],
+    pairs: tuple[tuple[str, str, tuple[str, ...]], ...],
+) -> list[Difference]:
+    """Every method against the best baseline; pretrained against random; the leader against the next family."""
+    wanted: list[tuple[Kind, str, str, tuple[str, ...]]] = []
+    means = {m: score_interval(g.gold, g.predicted, "macro_f1").value for m, g in grids.items() if g is not None}
+    baselines = [method for method in means if results.families[method] == BASELINES]
+    if baselines:
+        best = max(baselines, key=means.__getitem__)
+        wanted += [("baseline", method, best, ()) for method in means if method not in baselines]
+    wanted += [("pretraining", one, other, apart) for one, other, apart in pairs if one in means and other in means]
+    if means:
+        leader = max(means, key=means.__getitem__)
+        others = [method for method in means if results.families[method] != results.families[leader]]
+        others = others or [method for method in means if method != leader]
+        if others:
+            wanted.append(("family", leader, max(others, key=means.__getitem__), ()))
+    found = []
+    for kind, method, other, apart in wanted:
+        a, b = grids[method], grids[other]
+        if a is None or b is None or a.predicted.shape != b.predicted.shape:
+            continue
+        if not np.array_equal(a.ids, b.ids):
+            raise DataError(f"{results.folder}: {method} and {other} were tested on different items of {task}")
+        estimate, verdict = difference(a.gold, a.predicted, b.predicted, "macro_f1")
+        found.append(Difference(task, size, used, kind, method, other, estimate, verdict, apart))
+    return found
