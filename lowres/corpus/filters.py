@@ -1,0 +1,224 @@
+"""Which pages are no documents: disambiguation pages, template-made stubs; and the count of all that was left out."""
+
+import re
+import zlib
+from array import array
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from lowres.corpus.dump import Page
+from lowres.corpus.namespaces import MEDIAWIKI, TEMPLATE, Namespaces
+
+REASONS = (
+    "redirect",
+    "other_namespace",
+    "disambiguation",
+    "empty",
+    "duplicate",
+    "too_short",
+    "stub",
+    "over_budget",
+)
+"""Why a page is left out, in the order in which it is asked."""
+
+_EXAMPLES = 3
+
+
+class Funnel:
+    """Counts what was left out, by reason, with the ids of the first three pages of each."""
+
+    def __init__(self) -> None:
+        self._pages: dict[str, int] = {reason: 0 for reason in REASONS}
+        self._examples: dict[str, list[int]] = {reason: [] for reason in REASONS}
+
+    def leave_out(self, reason: str, page_id: int) -> None:
+        """Counts one page under one of REASONS."""
+        self._pages[reason] += 1
+        if len(self._examples[reason]) < _EXAMPLES:
+            self._examples[reason].append(page_id)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """[{reason, pages, example_ids}] in the order of REASONS, zeros included."""
+        return [
+            {"reason": reason, "pages": self._pages[reason], "example_ids": self._examples[reason]}
+            for reason in REASONS
+        ]
+
+    def largest(self) -> tuple[str, int]:
+        """The reason that took most pages, and how many."""
+        return max(self._pages.items(), key=lambda item: item[1])
+
+
+# --- disambiguation pages --------------------------------------------------------------------------------------------
+
+_EVERYWHERE = frozenset({"disambiguation", "disambig", "disamb", "dab", "disambiguation page"})
+_DISAMBIGUATION: Mapping[str, str] = MappingProxyType(
+    {
+        "ara": "توضيح",
+        "ben": "দ্ব্যর্থতা নিরসন, দ্ব্যর্থতা-নিরসন",
+        "cat": "desambiguació",
+        "ces": "rozcestník",
+        "deu": "begriffsklärung",
+        "eng": "hndis, geodis, human name disambiguation, place name disambiguation, surname",
+        "eus": "argipen",
+        "fas": "ابهام‌زدایی",
+        "fin": "täsmennyssivu",
+        "fra": "homonymie",
+        "heb": "פירושונים",
+        "hin": "बहुविकल्पी, बहुविकल्पी शब्द",
+        "hun": "egyért, egyértelmű lap",
+        "ind": "disambiguasi",
+        "ita": "disambigua",
+        "jpn": "aimai, 曖昧さ回避",
+        "kor": "동음이의",
+        "lav": "nozīmju atdalīšana",
+        "ltg": "zeimeibu škiršona",
+        "mar": "निःसंदिग्धीकरण",
+        "msa": "nyahkekaburan",
+        "nld": "dp, doorverwijspagina",
+        "pol": "ujednoznacznienie",
+        "por": "desambiguação",
+        "ron": "dezambiguizare",
+        "rus": "неоднозначность",
+        "spa": "desambiguación",
+        "swe": "förgrening",
+        "tha": "แก้กำกวม, แก้ความกำกวม",
+        "tur": "anlam ayrımı",
+        "ukr": "неоднозначність, багатозначність",
+        "vie": "trang định hướng, định hướng",
+        "zho": "消歧义, 消歧義",
+    }
+)
+"""ISO 639-3 -> names of templates that mark a disambiguation page; what the dump itself tells is added to them."""
+
+_TEMPLATE_USED = re.compile(r"\{\{[ \t\n]{0,3}+([^|{}<>\[\]#:\n]{1,80}+)")
+_LINKED = re.compile(r"\[\[[ \t]{0,3}+([^|\[\]\n]{1,200}+)")
+_SUFFIX = re.compile(r"\(([^()]{1,60}+)\)\Z")
+_LONGEST = 20_000
+"""Characters of wikitext above which a page is an article, whatever templates it uses."""
+
+
+def _key(name: str) -> str:
+    return " ".join(name.replace("_", " ").lower().split())
+
+
+class Disambiguation:
+    """Finds disambiguation pages by the templates they use.
+
+    Which templates those are is known for some languages, and told by the dump: `MediaWiki:Disambiguationspage` lists
+    them, a template of the kind holds `__DISAMBIG__`, and redirects to one are names of it. A dump may give templates
+    after the articles that use them, so `add` takes what pages use and `found` answers at the end.
+    """
+
+    def __init__(self, language: str):
+        self._known = set(_EVERYWHERE) | {_key(name) for name in _DISAMBIGUATION.get(language, "").split(",") if name}
+        self._redirects: dict[str, str] = {}
+        self._numbers: dict[str, int] = {}
+        self._used = array("q")
+        self._starts = array("q", [0])
+
+    def learn(self, page: Page, namespaces: Namespaces) -> None:
+        """Reads a page of the template or MediaWiki namespace for names of disambiguation templates."""
+        if page.ns == TEMPLATE:
+            name = _key(namespaces.bare_title(page.title, TEMPLATE))
+            if page.redirect is not None:
+                self._redirects[name] = _key(namespaces.bare_title(page.redirect, TEMPLATE))
+            elif "__DISAMBIG__" in page.text:
+                self._known.add(name)
+        elif page.ns == MEDIAWIKI and page.title.lower().endswith(":disambiguationspage"):
+            for target in _LINKED.findall(page.text):
+                name = namespaces.bare_title(target.strip(), TEMPLATE)
+                if name != target.strip():
+                    self._known.add(_key(name))
+
+    def titled(self, title: str) -> bool:
+        """Whether a title says so itself: `Huế (định hướng)`."""
+        suffix = _SUFFIX.search(title)
+        return bool(suffix) and _key(suffix.group(1)) in self._known
+
+    def add(self, wikitext: str) -> None:
+        """Remembers the templates of the next page."""
+        if len(wikitext) <= _LONGEST and "{{" in wikitext:
+            numbers = self._numbers
+            for name in {_key(name) for name in _TEMPLATE_USED.findall(wikitext)}:
+                self._used.append(numbers.setdefault(name, len(numbers)))
+        self._starts.append(len(self._used))
+
+    def found(self) -> list[bool]:
+        """For each page that was added: whether it uses a template of the kind."""
+        names = self._known | {name for name, target in self._redirects.items() if target in self._known}
+        wanted = {number for name, number in self._numbers.items() if name in names}
+        used, starts = self._used, self._starts
+        return [
+            any(number in wanted for number in used[starts[page] : starts[page + 1]]) for page in range(len(starts) - 1)
+        ]
+
+
+# --- template-made stubs ---------------------------------------------------------------------------------------------
+
+_DIGITS = re.compile(r"\d+")
+_N = 5
+_COMMON = 4
+_FACTORS = np.array(
+    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xFF51AFD7ED558CCD],
+    dtype=np.uint64,
+)
+_MIX = np.uint64(0xBF58476D1CE4E5B9)
+_CACHED_WORDS = 1 << 18
+
+
+class _WordHashes(dict[str, int]):
+    """CRC-32 of words, remembered; the same in every process, unlike `hash`."""
+
+    def __missing__(self, word: str) -> int:
+        if len(self) >= _CACHED_WORDS:
+            self.clear()
+        value = self[word] = zlib.crc32(word.encode())
+        return value
+
+
+class ShingleCounts:
+    """In how many pages each digit-masked word 5-gram stands, counted to four and no further.
+
+    A table of 2**bits one-byte counters indexed by a hash. Two 5-grams that share a counter count as one: with as many
+    counters as 5-grams, two in a hundred rare ones pass for common, far from the half that makes a stub.
+    """
+
+    def __init__(self, bits: int):
+        self._shift = np.uint64(64 - bits)
+        self._counts = np.zeros(1 << bits, dtype=np.uint8)
+        self._hashes = _WordHashes()
+
+    def add(self, text: str) -> np.ndarray:
+        """Counts a page's 5-grams once each. Returns their (n,) uint32 places in the table, for `share`."""
+        words = _DIGITS.sub("0", text).split()
+        if len(words) < _N:
+            return np.zeros(0, dtype=np.uint32)
+        hashes = self._hashes
+        values = np.fromiter(map(hashes.__getitem__, words), dtype=np.uint64, count=len(words))
+        count = len(words) - _N + 1
+        total = np.zeros(count, dtype=np.uint64)
+        for place in range(_N):
+            total += values[place : place + count] * _FACTORS[place]
+        total ^= total >> np.uint64(29)
+        places = np.unique((total * _MIX) >> self._shift).astype(np.uint32)
+        self._counts[places] = np.minimum(self._counts[places], _COMMON - 1) + 1
+        return places
+
+    def share(self, places: np.ndarray) -> float:
+        """The share of a page's 5-grams that stand in four or more pages; 0 for a page without any."""
+        return float(np.mean(self._counts[places] >= _COMMON)) if len(places) else 0.0
+
+
+def table_bits(source_bytes: int) -> int:
+    """log2 of the counters for a raw file of so many bytes: two a byte, from 2**20 to 2**28 (256 MiB)."""
+    return min(28, max(20, (2 * source_bytes).bit_length()))
+
+
+def auto_min_bytes(sizes: Iterable[int]) -> int:
+    """The tenth percentile of the documents' sizes, held between 100 and 500 bytes."""
+    ordered = sorted(sizes)
+    return min(500, max(100, ordered[len(ordered) // 10])) if ordered else 100
