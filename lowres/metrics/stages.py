@@ -14,8 +14,8 @@ from lowres.metrics.spec import ScoreSpec
 def score_predictions(inputs: Mapping[str, Path], spec: ScoreSpec, run: Run) -> None:
     """Scores `inputs["predictions"]`: `scores.json`, and the same as notes.
 
-    Notes: dev and test (name -> value; empty where a split has no item), labels, per_class_f1 (split -> label -> F1) and
-    confusion (split -> rows of counts, gold in rows). Raises DataError on an item without a label.
+    Notes: dev and test (name -> value; empty where a split has no item), labels, per_class_f1 (split -> label -> F1)
+    and confusion (split -> rows of counts, gold in rows). Raises DataError on an item without a label.
     """
     predictions = Predictions(inputs["predictions"])
     labels = predictions.labels

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -9,18 +10,19 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from lowres.families.baselines.spec import Features, Range
 
-# A word is what stands between spaces and punctuation. \w would cut Khmer, Thai or Devanagari words at every vowel sign
-# (category Mn), and scikit-learn's own pattern drops words of one character. Joiners (U+200C, U+200D) stay inside words.
+# A word is what stands between spaces and punctuation. \w would cut Khmer, Thai or Devanagari words at every vowel
+# sign (category Mn), and scikit-learn's own pattern drops words of one character. Joiners stay inside words.
 WORD = r"[^\s!-/:-@\[-`{-~\u00a1\u00a7\u00ab\u00b6\u00b7\u00bb\u00bf\u2010-\u2027\u2030-\u205e\u3001-\u3003" + (
     r"\u060c\u061b\u061f\u0964\u0965\u104a\u104b\u17d4-\u17da\u200b]+"
 )
+Kind = Literal["word", "char_wb"]
 
 
 @dataclass(frozen=True)
 class Block:
-    """N-grams of one kind. terms: the column of each n-gram is its place."""
+    """N-grams of one kind (scikit-learn's name for it). terms: the column of each n-gram is its place."""
 
-    kind: str
+    kind: Kind
     range: Range
     terms: tuple[str, ...]
 
@@ -29,25 +31,36 @@ class Block:
         return _vectorizer(self.kind, self.range, vocabulary=self.terms).transform(texts).astype(np.float64).tocsr()
 
 
-def learn_blocks(texts: Sequence[str], features: Features) -> tuple[Block, ...]:
+@dataclass(frozen=True)
+class Counted:
+    """N-grams of one kind and how often they stand in the texts they were learnt from, (texts, terms)."""
+
+    block: Block
+    counts: sp.csr_matrix
+
+
+def learn_blocks(texts: Sequence[str], features: Features) -> list[Counted]:
     """The n-grams of `texts`, sorted, of the kinds that `features` asks for; a kind without any is left out."""
-    blocks = []
-    for kind, span in (("word", features.words), ("char", features.characters)):
+    learnt = []
+    spans: tuple[tuple[Kind, Range | None], ...] = (("word", features.words), ("char_wb", features.characters))
+    for kind, span in spans:
         if span is None:
             continue
         vectorizer = _vectorizer(kind, span)
-        analyse = vectorizer.build_analyzer()
-        held: dict[str, int] = {}
-        for text in texts:
-            for term in set(analyse(text)):
-                held[term] = held.get(term, 0) + 1
-        if terms := tuple(sorted(term for term, n in held.items() if n >= features.min_count)):
-            blocks.append(Block(kind, span, terms))
-    return tuple(blocks)
+        try:
+            counts = vectorizer.fit_transform(texts).astype(np.float64).tocsr()
+        except ValueError:  # scikit-learn's word for texts without any n-gram
+            continue
+        enough = np.flatnonzero(np.bincount(counts.indices, minlength=counts.shape[1]) >= features.min_count)
+        if len(enough):
+            terms = tuple(vectorizer.get_feature_names_out()[enough].tolist())
+            learnt.append(Counted(Block(kind, span, terms), counts[:, enough].tocsr()))
+    return learnt
 
 
-def _vectorizer(kind: str, span: Range, vocabulary: Sequence[str] | None = None) -> CountVectorizer:
-    return CountVectorizer(analyzer=kind, ngram_range=span, token_pattern=WORD, vocabulary=vocabulary)
+def _vectorizer(kind: Kind, span: Range, vocabulary: Sequence[str] | None = None) -> CountVectorizer:
+    pattern = WORD if kind == "word" else None
+    return CountVectorizer(analyzer=kind, ngram_range=span, token_pattern=pattern, vocabulary=vocabulary)
 
 
 def inverse_document_frequency(counts: sp.csr_matrix) -> np.ndarray:
@@ -57,7 +70,9 @@ def inverse_document_frequency(counts: sp.csr_matrix) -> np.ndarray:
 
 
 def weighted(counts: sp.csr_matrix, idf: np.ndarray) -> sp.csr_matrix:
-    """Counts times idf, rows of Euclidean length 1 (empty rows stay 0)."""
+    """(1 + ln count) times idf, rows of Euclidean length 1 (empty rows stay 0)."""
+    counts = counts.copy()
+    counts.data = 1 + np.log(counts.data)
     scaled = (counts @ sp.diags_array(idf)).tocsr()
     length = np.sqrt(np.asarray(scaled.multiply(scaled).sum(axis=1)).ravel())
     return (sp.diags_array(1 / np.maximum(length, 1e-12)) @ scaled).tocsr()

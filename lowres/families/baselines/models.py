@@ -17,11 +17,12 @@ from lowres.families.baselines.features import (
     stacked,
     weighted,
 )
-from lowres.families.baselines.spec import BaselineSpec
+from lowres.families.baselines.spec import Features
 
 PUBLISHED_C = {"tfidf-lr": 10.0, "nb-svm": 1.0}
 _ABSENT = -30.0  # the score of a class that the subset lacks: a probability of about 1e-13
 _MAX_ITERATIONS = 5000
+_MOST_TEXTS_ROTATED = 1500
 
 
 @dataclass(frozen=True)
@@ -100,18 +101,35 @@ def load_model(folder: Path) -> Linear | Majority:
     return Linear(labels, blocks, arrays.get("idf"), arrays["weights"], arrays["bias"], facts["link"])
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """Training texts as features. idf: (features,), or None for binary features; matrix: (texts, features)."""
+
+    blocks: tuple[Block, ...]
+    idf: np.ndarray | None
+    matrix: sp.csr_matrix
+
+
+def prepare(texts: Sequence[str], features: Features, binary: bool) -> Prepared:
+    """Learns the n-grams of `texts` and their idf."""
+    learnt = learn_blocks(texts, features)
+    counts = [part.counts for part in learnt]
+    idf = None if binary else np.concatenate([np.zeros(0), *map(inverse_document_frequency, counts)])
+    return Prepared(tuple(part.block for part in learnt), idf, _matrix(counts, idf, len(texts)))
+
+
 def features_of(texts: Sequence[str], blocks: Sequence[Block], idf: np.ndarray | None) -> sp.csr_matrix:
     """(texts, features): tf-idf with each block of length 1, or 0 and 1 where idf is None."""
+    return _matrix([block.counts(texts) for block in blocks], idf, len(texts))
+
+
+def _matrix(counts: Sequence[sp.csr_matrix], idf: np.ndarray | None, texts: int) -> sp.csr_matrix:
     parts, start = [], 0
-    for block in blocks:
-        counts = block.counts(texts)
-        if idf is None:
-            counts.data[:] = 1.0
-        else:
-            counts = weighted(counts, idf[start : start + len(block.terms)])
-        parts.append(counts)
-        start += len(block.terms)
-    return stacked(parts, len(texts))
+    for part in counts:
+        end = start + part.shape[1]
+        parts.append(part.sign() if idf is None else weighted(part, idf[start:end]))
+        start = end
+    return stacked(parts, texts)
 
 
 def probabilities(scores: np.ndarray, link: str) -> np.ndarray:
@@ -129,22 +147,20 @@ def fit_majority(gold: np.ndarray, labels: Sequence[str]) -> Majority:
     return Majority(tuple(labels), (counts / counts.sum()).astype(np.float32))
 
 
-def fit_tfidf_lr(texts: Sequence[str], gold: np.ndarray, labels: Sequence[str], spec: BaselineSpec, c: float) -> Linear:
-    """Multinomial logistic regression on tf-idf; blocks are scaled to length 1 each."""
-    blocks = learn_blocks(texts, spec.features)
-    idf = np.concatenate([np.zeros(0), *(inverse_document_frequency(block.counts(texts)) for block in blocks)])
-    weights, bias = _logistic(features_of(texts, blocks, idf), gold, len(labels), c)
-    return Linear(tuple(labels), blocks, idf, weights.astype(np.float32), bias.astype(np.float32), "softmax")
+def fit_tfidf_lr(train: Prepared, gold: np.ndarray, labels: Sequence[str], c: float) -> Linear:
+    """Multinomial logistic regression on tf-idf. gold: (texts,) label indices."""
+    weights, bias = _logistic(train.matrix, gold, len(labels), c)
+    return Linear(tuple(labels), train.blocks, train.idf, _single(weights), _single(bias), "softmax")
 
 
-def fit_nb_svm(texts: Sequence[str], gold: np.ndarray, labels: Sequence[str], spec: BaselineSpec, c: float) -> Linear:
+def fit_nb_svm(train: Prepared, gold: np.ndarray, labels: Sequence[str], c: float, beta: float) -> Linear:
     """NB-SVM, one label against the rest (Wang and Manning 2012, section 2.3), on 0/1 features.
 
-    r = log((p / |p|) / (q / |q|)) with p, q the add-one counts of features in and out of the label; a linear model w is
-    trained on r * x, and w' = (1 - beta) mean|w| + beta w. Logistic loss takes the place of the hinge, for probabilities.
+    r = log((p / |p|) / (q / |q|)) with p, q the add-one counts of features in and out of the label; a linear model w
+    is trained on r * x, and w' = (1 - beta) mean|w| + beta w. Logistic loss takes the place of the hinge, for the sake
+    of probabilities.
     """
-    blocks = learn_blocks(texts, spec.features)
-    features = features_of(texts, blocks, None)
+    features = train.matrix
     weights = np.zeros((len(labels), features.shape[1]))
     bias = np.full(len(labels), _ABSENT)
     for k in range(len(labels)):
@@ -157,9 +173,13 @@ def fit_nb_svm(texts: Sequence[str], gold: np.ndarray, labels: Sequence[str], sp
         trained, offset = _logistic((features @ sp.diags_array(ratio)).tocsr(), inside.astype(int), 2, c)
         own = trained[1] - trained[0]
         mean_size = np.abs(own).mean() if own.size else 0.0
-        weights[k] = ratio * ((1 - spec.beta) * mean_size + spec.beta * own)
+        weights[k] = ratio * ((1 - beta) * mean_size + beta * own)
         bias[k] = offset[1] - offset[0]
-    return Linear(tuple(labels), blocks, None, weights.astype(np.float32), bias.astype(np.float32), "one-vs-rest")
+    return Linear(tuple(labels), train.blocks, None, _single(weights), _single(bias), "one-vs-rest")
+
+
+def _single(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float32)
 
 
 def _logistic(features: sp.csr_matrix, gold: np.ndarray, labels: int, c: float) -> tuple[np.ndarray, np.ndarray]:
@@ -173,11 +193,45 @@ def _logistic(features: sp.csr_matrix, gold: np.ndarray, labels: int, c: float) 
         counts = np.bincount(gold, minlength=labels)
         bias[present] = np.log(counts[present] / counts.sum())
         return weights, bias
-    model = LogisticRegression(C=c, max_iter=_MAX_ITERATIONS).fit(features, gold)
+    basis = _row_space(features)
+    model = LogisticRegression(C=c, max_iter=_MAX_ITERATIONS).fit(features if basis is None else basis.rows, gold)
+    trained = model.coef_ if basis is None else basis.back(model.coef_, features)
     if len(present) == 2:
         # one row for the second label; half of it on each side is the same softmax
-        coefficients, offsets = np.vstack([-model.coef_, model.coef_]) / 2, np.r_[-model.intercept_, model.intercept_] / 2
+        coefficients, offsets = np.vstack([-trained, trained]) / 2, np.r_[-model.intercept_, model.intercept_] / 2
     else:
-        coefficients, offsets = model.coef_, model.intercept_
+        coefficients, offsets = trained, model.intercept_
     weights[present], bias[present] = coefficients, offsets
     return weights, bias
+
+
+@dataclass(frozen=True)
+class _RowSpace:
+    """Coordinates of each text in the space that the texts span.
+
+    rows: (texts, rank). turn: (texts, rank), such that features' turn has orthonormal columns.
+    """
+
+    rows: np.ndarray
+    turn: np.ndarray
+
+    def back(self, weights: np.ndarray, features: sp.csr_matrix) -> np.ndarray:
+        """Weights on `rows`, (labels, rank), as the weights on features that give the same scores."""
+        return (features.T @ (self.turn @ weights.T)).T
+
+
+def _row_space(features: sp.csr_matrix) -> _RowSpace | None:
+    """A rotation for few texts with many features, or None for many texts.
+
+    The optimum of an L2-penalised linear model lies in the space of its texts, and a rotation leaves it where it is
+    (Hastie and Tibshirani 2004), so 100 texts with 100,000 features are fitted as a 100 x 100 problem.
+    """
+    texts = features.shape[0]
+    if texts > _MOST_TEXTS_ROTATED or texts >= features.shape[1]:
+        return None
+    values, vectors = np.linalg.eigh((features @ features.T).toarray())
+    kept = values > values.max() * texts * np.finfo(np.float64).eps
+    if not kept.any():
+        return None
+    scale = np.sqrt(values[kept])
+    return _RowSpace(vectors[:, kept] * scale, vectors[:, kept] / scale)

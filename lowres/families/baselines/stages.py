@@ -11,10 +11,12 @@ from lowres.families.baselines.models import (
     PUBLISHED_C,
     Linear,
     Majority,
+    Prepared,
     fit_majority,
     fit_nb_svm,
     fit_tfidf_lr,
     load_model,
+    prepare,
 )
 from lowres.families.baselines.spec import BaselineSpec
 from lowres.families.contract import PredictSpec
@@ -29,8 +31,8 @@ GRID = (0.1, 1.0, 10.0, 100.0)
 def train_classifier(inputs: Mapping[str, Path], spec: BaselineSpec, run: Run) -> None:
     """Trains a baseline on `inputs["subset"]` of `inputs["task"]`; deterministic.
 
-    Writes the model's own files, labels.json and text_policy.json. Notes: parameters, C, trials (C and dev macro-F1, where
-    C was chosen), dev_labels_used, tokens_seen (words) and bytes_seen of the training texts.
+    Writes the model's own files, labels.json and text_policy.json. Notes: parameters, C, trials (C and dev macro-F1,
+    where C was chosen), dev_labels_used, tokens_seen (words) and bytes_seen of the training texts.
     """
     task, subset = Task(inputs["task"]), Subset(inputs["subset"])
     train, dev = subset.documents(task, "train"), subset.documents(task, "dev")
@@ -60,20 +62,22 @@ def _choose(
     """The model and what the manifest says of how it was chosen. Of equal trials the smaller C stands."""
     if spec.model == "majority":
         return fit_majority(_gold(train, labels), labels), {}
+    prepared = prepare([document.text for document in train], spec.features, binary=spec.model == "nb-svm")
+    gold = _gold(train, labels)
+    run.check_stop()
     if spec.C != "dev":
         c = spec.C if spec.C is not None else PUBLISHED_C[spec.model]
-        model = _fit(spec, train, labels, c)
+        model = _fit(spec, prepared, gold, labels, c)
         run.progress(1, 1, "fits")
         return model, {"C": c, "dev_labels_used": 0}
     if not dev:
         raise DataError('C = "dev" needs dev labels and the subset has none; set C, or leave it out')
     best: Linear | None = None
     trials: list[dict[str, float]] = []
-    gold = _gold(dev, labels)
+    dev_gold, dev_texts = _gold(dev, labels), [document.text for document in dev]
     for done, c in enumerate(GRID, 1):
-        model = _fit(spec, train, labels, c)
-        predicted = model.predict_proba([document.text for document in dev]).argmax(1)
-        score = macro_f1(gold, predicted, len(labels))
+        model = _fit(spec, prepared, gold, labels, c)
+        score = macro_f1(dev_gold, model.predict_proba(dev_texts).argmax(1), len(labels))
         if best is None or score > max(trial["macro_f1"] for trial in trials):
             best = model
             chosen = c
@@ -83,9 +87,10 @@ def _choose(
     return best, {"C": chosen, "trials": trials, "dev_labels_used": len(dev)}
 
 
-def _fit(spec: BaselineSpec, train: Sequence[Document], labels: Sequence[str], c: float) -> Linear:
-    fit = fit_tfidf_lr if spec.model == "tfidf-lr" else fit_nb_svm
-    return fit([document.text for document in train], _gold(train, labels), labels, spec, c)
+def _fit(spec: BaselineSpec, train: Prepared, gold: np.ndarray, labels: Sequence[str], c: float) -> Linear:
+    if spec.model == "tfidf-lr":
+        return fit_tfidf_lr(train, gold, labels, c)
+    return fit_nb_svm(train, gold, labels, c, spec.beta)
 
 
 def _gold(documents: Sequence[Document], labels: Sequence[str]) -> np.ndarray:
