@@ -62,7 +62,7 @@ _DISAMBIGUATION: Mapping[str, str] = MappingProxyType(
         "cat": "desambiguació",
         "ces": "rozcestník",
         "deu": "begriffsklärung",
-        "eng": "hndis, geodis, human name disambiguation, place name disambiguation, surname",
+        "eng": "hndis, geodis, human name disambiguation, place name disambiguation",
         "eus": "argipen",
         "fas": "ابهام‌زدایی",
         "fin": "täsmennyssivu",

@@ -228,7 +228,7 @@ class _Writer:
         if mate < 0:
             if shown is None:
                 return index, self.marks.blank_after(begin)
-            return index, begin
+            return index, pipe + 1 if pipe >= 0 and "\n" not in target else begin
         label_is_empty = pipe >= 0 and pipe + 1 == starts[mate]
         if shown is None or (pipe < 0 and mate == index + 1) or label_is_empty:
             out.append(shown or "")
