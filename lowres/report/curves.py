@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lowres.metrics.paired import Interval
 from lowres.report import format as fmt
-from lowres.report.intervals import Interval
 from lowres.report.summary import Summary
 from lowres.report.tables import METRIC_NAMES
 
@@ -130,13 +130,13 @@ def _draw_curves(axes: "Axes", curves: Sequence[Curve], sizes: Sequence[int]) ->
         scores = dict(zip(curve.labels, curve.scores, strict=True))
         value, low, high = (
             np.array([getattr(scores[n], name) if n in scores else np.nan for n in sizes])
-            for name in ("value", "low", "high")
+            for name in ("mean", "low", "high")
         )
         axes.fill_between(at, low, high, color=colour, alpha=0.09, linewidth=0)
         axes.vlines(at, low, high, color=colour, linewidth=1.1)
         axes.plot(at, value, color=colour, marker=marker, markersize=5, linewidth=1.6)
     bottom, top = axes.get_ylim()
-    heights = spread([curve.scores[-1].value for curve in curves], _LABEL_GAP * (top - bottom))
+    heights = spread([curve.scores[-1].mean for curve in curves], _LABEL_GAP * (top - bottom))
     axes.set_ylim(min(bottom, *heights), max(top, *heights))
     edge = sizes[-1] * np.exp(step * (len(curves) + 9) / 2)
     for curve, height in zip(curves, heights, strict=True):
@@ -144,7 +144,7 @@ def _draw_curves(axes: "Axes", curves: Sequence[Curve], sizes: Sequence[int]) ->
         leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6, "shrinkA": 0, "shrinkB": 2}
         axes.annotate(
             _short(curve.method),
-            xy=(last, curve.scores[-1].value),
+            xy=(last, curve.scores[-1].mean),
             xytext=(edge, height),
             color=colour,
             fontsize=9,
@@ -160,7 +160,7 @@ def _name_sizes(axes: "Axes", sizes: Sequence[int], full: int | None, below: Seq
     axes.set_xticks([], minor=True)
     label = "Training labels"
     for curve in below:
-        values = sorted({fmt.score(score.value) for score in curve.scores})
+        values = sorted({fmt.score(score.mean) for score in curve.scores})
         label += f"\nbelow: {_short(curve.method)} {values[0]}" + (f" to {values[-1]}" if len(values) > 1 else "")
     axes.set_xlabel(label, color=INK)
 
@@ -181,7 +181,7 @@ def _draw_rows(axes: "Axes", curves: Sequence[Curve]) -> None:
         colour, marker = _look(curve)
         score = curve.scores[0]
         axes.hlines(row, score.low, score.high, color=colour, linewidth=1.8)
-        axes.plot([score.value], [row], marker, color=colour, markersize=7)
+        axes.plot([score.mean], [row], marker, color=colour, markersize=7)
     axes.set_yticks(range(len(curves)), [_short(curve.method) for curve in curves])
     axes.set_ylim(len(curves) - 0.5, -0.5)
 
@@ -246,5 +246,5 @@ def describe(summary: Summary, task: str, metric: str) -> str:
     lines = []
     for curve in curves_of(summary, task, metric):
         points = zip(curve.labels, curve.scores, strict=True)
-        lines.append(f"{curve.method}: " + ", ".join(f"{fmt.score(s.value)} at {n:,}" for n, s in points))
+        lines.append(f"{curve.method}: " + ", ".join(f"{fmt.score(s.mean)} at {n:,}" for n, s in points))
     return f"{METRIC_NAMES[metric]} on {task} against training labels. " + "; ".join(lines)

@@ -2,7 +2,7 @@
 
 from lowres.report import format as fmt
 from lowres.report.results import Results, TrainSize
-from lowres.report.summary import Difference, Summary
+from lowres.report.summary import Comparison, Summary
 
 
 def headline(summary: Summary) -> str:
@@ -37,17 +37,19 @@ def family_finding(summary: Summary, task: str, size: TrainSize) -> str:
     first, second = (described(results, method) for method in (difference.method, difference.other))
     start = f"With {fmt.labels(size, difference.labels_used)} of {task}"
     amount = fmt.estimate(difference.estimate)
-    if difference.verdict == "better":
+    if difference.estimate.verdict == "better":
         return f"{start}, {first} is better than {second} by {amount} macro-F1."
-    return f"{start}, {first} and {second} are {difference.verdict} (difference {amount})."
+    return f"{start}, {first} and {second} are {difference.estimate.verdict} (difference {amount})."
 
 
-def gain_finding(summary: Summary, difference: Difference) -> str:
+def gain_finding(summary: Summary, difference: Comparison) -> str:
     """What pretraining gained one method."""
     start = f"With {fmt.labels(difference.train_size, difference.labels_used)} of {difference.task}"
     amount = fmt.estimate(difference.estimate, signed=True)
     what = f"the gain of {difference.method} from pretraining is {amount} macro-F1"
-    words = {"better": "", "worse": ": pretraining hurts here"}.get(difference.verdict, f": {difference.verdict}")
+    words = {"better": "", "worse": ": pretraining hurts here"}.get(
+        difference.estimate.verdict, f": {difference.estimate.verdict}"
+    )
     return f"{start}, {what}{words}."
 
 
@@ -60,13 +62,10 @@ def described(results: Results, method: str) -> str:
 def without_comparison(summary: Summary, task: str) -> str:
     """Why nothing can be compared: one method, or cells that are missing."""
     results = summary.results
-    whole = [s for s in summary.scores if s.task == task and s.metric == "macro_f1" and s.mean is not None]
-    if whole and len(results.methods) == 1 and whole[0].mean is not None:
-        score = whole[0]
-        labels = fmt.labels(score.train_size, score.labels_used)
-        return (
-            f"{described(results, score.method)} reaches {fmt.estimate(score.mean)} macro-F1 with {labels} of {task}."
-        )
+    for score in summary.scores:
+        if (score.task, score.metric, len(results.methods)) == (task, "macro_f1", 1) and score.mean is not None:
+            labels, reached = fmt.labels(score.train_size, score.labels_used), fmt.estimate(score.mean)
+            return f"{described(results, score.method)} reaches {reached} macro-F1 with {labels} of {task}."
     return f"Nothing can be compared yet: {missing_line(results) or 'no train size has two methods with all cells.'}"
 
 

@@ -1,7 +1,7 @@
 """How numbers and names are written in every table, curve and sentence."""
 
 from lowres.experiment.records import LanguageModelRecord
-from lowres.report.intervals import Interval
+from lowres.metrics.paired import Difference, Interval
 from lowres.report.results import TrainSize
 
 _HASH_SHOWN = 12
@@ -15,14 +15,19 @@ def score(value: float, signed: bool = False) -> str:
     return text.replace("0.", ".", 1) if abs(value) < 0.9995 else text
 
 
-def bounds(interval: Interval, signed: bool = False) -> str:
+def bounds(interval: Interval | Difference, signed: bool = False) -> str:
     """For example "[.590, .634]"."""
     return f"[{score(interval.low, signed)}, {score(interval.high, signed)}]"
 
 
-def estimate(interval: Interval, signed: bool = False) -> str:
+def estimate(interval: Interval | Difference, signed: bool = False) -> str:
     """For example ".612 [.590, .634]"."""
-    return f"{score(interval.value, signed)} {bounds(interval, signed)}"
+    return f"{score(interval.mean, signed)} {bounds(interval, signed)}"
+
+
+def p_value(value: float) -> str:
+    """For example ".031", "< .001"."""
+    return "< .001" if value < 0.001 else score(value)
 
 
 def count(value: int | None) -> str:

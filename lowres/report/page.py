@@ -6,11 +6,10 @@ from pathlib import Path
 
 from lowres.report import curves, materials, tables
 from lowres.report.findings import findings, headline, missing_line
-from lowres.report.intervals import METHOD
 from lowres.report.markdown import to_markdown
 from lowres.report.markup import STYLE, Html, element, joined
 from lowres.report.results import Results, load_results
-from lowres.report.summary import Summary, summarise
+from lowres.report.summary import METHOD, Summary, summarise
 from lowres.report.tables import Cell, Table
 
 _SHOWN_FINDINGS = 6
@@ -208,7 +207,7 @@ def _span_svg(cell: Cell, reach: float) -> Html:
     span = cell.span
     if span is None:
         return Html("")
-    low, value, high = (f"{100 + 94 * end / reach:.1f}" for end in (span.low, span.value, span.high))
+    low, value, high = (f"{100 + 94 * end / reach:.1f}" for end in (span.low, span.mean, span.high))
     clear = span.low > 0 or span.high < 0
     colour = "var(--soft)" if not clear else "var(--good)" if span.low > 0 else "var(--bad)"
     parts = (

@@ -32,6 +32,11 @@ Coordinates = tuple[str, str, TrainSize, int, int]
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
+def size_order(size: TrainSize) -> tuple[bool, int]:
+    """Sorts train sizes, "full" last."""
+    return (True, 0) if size == "full" else (False, size)
+
+
 @dataclass(frozen=True)
 class TestPredictions:
     """One cell's test predictions, in the order of the file: ids, gold and predicted labels, each (items,) of str."""
@@ -80,9 +85,8 @@ class Results:
 
     def train_sizes(self, task: str) -> tuple[TrainSize, ...]:
         """Train sizes of one task, ascending, "full" last."""
-        sizes = {cell.train_size for cell in self.plan.cells if cell.task == task}
-        numbers: list[TrainSize] = sorted(size for size in sizes if size != "full")
-        return (*numbers, "full") if "full" in sizes else tuple(numbers)
+        sizes: set[TrainSize] = {cell.train_size for cell in self.plan.cells if cell.task == task}
+        return tuple(sorted(sizes, key=size_order))
 
     def settings(self, method: str) -> dict[str, Any]:
         """The block of a method as resolved; {} where nothing says it."""

@@ -3,7 +3,8 @@
 A method with a cell missing at some train size has no mean and no difference there: means over survivors mislead.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -11,11 +12,20 @@ import numpy as np
 
 from lowres.errors import DataError
 from lowres.experiment.records import CellRecord
-from lowres.report.intervals import METRICS, Interval, difference, score_interval
+from lowres.metrics import paired
 from lowres.report.results import Results, TrainSize
 
 BASELINES = "baselines"
+METRICS: tuple[paired.Metric, ...] = ("macro_f1", "accuracy")
+METHOD = (
+    "Intervals are at 95 %. Subsets, seeds and test items are crossed: Student's t on variance components "
+    f"(Satterthwaite) where there are fewer than {paired.MANY} subsets, or seeds on one subset, else the percentiles "
+    "of a crossed bootstrap. A difference is better or worse where its interval leaves out 0, equivalent where the "
+    f"interval lies within {paired.MARGIN} on both sides, and unresolved otherwise."
+)
 Kind = Literal["baseline", "pretraining", "family"]
+Pair = tuple[str, str, tuple[str, ...]]
+"""(pretrained method, the same from random initialisation, other settings in which they differ)."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +42,16 @@ class Score:
     metric: str
     ok: int
     planned: int
-    mean: Interval | None
+    mean: paired.Interval | None
 
 
 @dataclass(frozen=True)
-class Difference:
+class Comparison:
     """Macro-F1 of `method` minus that of `other`, paired over subset, seed and test item.
 
     kind: "baseline", against the best baseline; "pretraining", against the same method from random initialisation;
-    "family", the leading method against the best one of another family. verdict: of `method`. also_differ: settings
-    other than init in which a pretraining pair differs.
+    "family", the leading method against the best one of another family. also_differ: settings
+    other than init in which a pretraining pair differs. p_holm: the estimate's p after Holm over all of the report.
     """
 
     task: str
@@ -50,8 +60,8 @@ class Difference:
     kind: Kind
     method: str
     other: str
-    estimate: Interval
-    verdict: str
+    estimate: paired.Difference
+    p_holm: float
     also_differ: tuple[str, ...] = ()
 
 
@@ -66,6 +76,10 @@ class Grid:
     gold: np.ndarray
     predicted: np.ndarray
 
+    def interval(self, metric: paired.Metric) -> paired.Interval:
+        """The mean over runs, with its interval."""
+        return paired.interval(self.predicted, self.gold, self.labels, metric=metric)
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -73,7 +87,7 @@ class Summary:
 
     results: Results
     scores: tuple[Score, ...]
-    differences: tuple[Difference, ...]
+    comparisons: tuple[Comparison, ...]
 
     @cached_property
     def _by_place(self) -> dict[tuple[str, TrainSize, str, str], Score]:
@@ -87,9 +101,9 @@ class Summary:
         """Training labels at a train size, None where no cell says it."""
         return next((s.labels_used for s in self.scores if (s.task, s.train_size) == (task, train_size)), None)
 
-    def of_kind(self, kind: Kind, task: str) -> tuple[Difference, ...]:
-        """The differences of one kind on one task, in order of train size."""
-        return tuple(d for d in self.differences if d.kind == kind and d.task == task)
+    def of_kind(self, kind: Kind, task: str) -> tuple[Comparison, ...]:
+        """The comparisons of one kind on one task, in order of train size."""
+        return tuple(d for d in self.comparisons if d.kind == kind and d.task == task)
 
 
 def summarise(results: Results) -> Summary:
@@ -99,25 +113,32 @@ def summarise(results: Results) -> Summary:
     """
     pairs = pretraining_pairs(results)
     scores: list[Score] = []
-    differences: list[Difference] = []
+    compared: list[Comparison] = []
     for task in results.task_names:
         for size in results.train_sizes(task):
-            cells = _cells(results, task, size)
-            used = next((c.labels_used for c in results.cells if (c.task, c.train_size) == (task, size)), None)
-            used = size if used is None and size != "full" else used
-            grids = {
-                method: _grid(results, task, done) for method, (done, planned) in cells.items() if planned == len(done)
-            }
-            for method, (done, planned) in cells.items():
+            used = _labels_used(results, task, size)
+            grids: dict[str, Grid | None] = {}
+            means: dict[str, float] = {}
+            for method, (done, planned) in _cells(results, task, size).items():
+                grid = grids[method] = _grid(results, task, done) if len(done) == planned else None
                 for metric in METRICS:
-                    grid = grids.get(method)
-                    mean = score_interval(grid.gold, grid.predicted, metric) if grid else None
+                    mean = grid.interval(metric) if grid else None
                     scores.append(Score(task, size, used, method, metric, len(done), planned, mean))
-            differences += _differences(results, task, size, used, grids, pairs)
-    return Summary(results, tuple(scores), tuple(differences))
+                    if mean and metric == METRICS[0]:
+                        means[method] = mean.mean
+            compared += _comparisons((task, size, used), results, grids, means, pairs)
+    return Summary(results, tuple(scores), _with_holm(compared))
 
 
-def pretraining_pairs(results: Results) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+def _labels_used(results: Results, task: str, size: TrainSize) -> int | None:
+    """Training labels at a train size: the number itself, or for "full" what the cells say."""
+    if size != "full":
+        return size
+    said = (cell.labels_used for cell in results.cells if (cell.task, cell.train_size) == (task, size))
+    return next((used for used in said if used is not None), None)
+
+
+def pretraining_pairs(results: Results) -> tuple[Pair, ...]:
     """(method, the same from random initialisation, other settings in which they differ).
 
     A random-init method is paired with the one of its family that shares most of its settings; where two share as many,
@@ -182,35 +203,56 @@ def _grid(results: Results, task: str, cells: list[CellRecord]) -> Grid | None:
     return Grid(len(order), first.ids, gold, np.array(rows))
 
 
-def _differences(
+def _comparisons(
+    place: tuple[str, TrainSize, int | None],
     results: Results,
-    task: str,
-    size: TrainSize,
-    used: int | None,
     grids: dict[str, Grid | None],
-    pairs: tuple[tuple[str, str, tuple[str, ...]], ...],
-) -> list[Difference]:
-    """Every method against the best baseline; pretrained against random; the leader against the next family."""
-    wanted: list[tuple[Kind, str, str, tuple[str, ...]]] = []
-    means = {m: score_interval(g.gold, g.predicted, "macro_f1").value for m, g in grids.items() if g is not None}
+    means: dict[str, float],
+    pairs: tuple[Pair, ...],
+) -> list[Comparison]:
+    """The chosen comparisons at one (task, train size, labels used), where both methods have the same grid."""
+    task, size, used = place
+    made: dict[tuple[str, str], paired.Difference] = {}
+    found = []
+    for kind, method, other, apart in _chosen(results, means, pairs):
+        a, b = grids[method], grids[other]
+        if a is None or b is None or a.predicted.shape != b.predicted.shape:
+            continue
+        if not np.array_equal(a.ids, b.ids) or a.labels != b.labels:
+            raise DataError(f"{results.folder}: {method} and {other} were tested on different items of {task}")
+        if (method, other) not in made:
+            made[method, other] = paired.difference(a.predicted, b.predicted, a.gold, a.labels)
+        estimate = made[method, other]
+        found.append(Comparison(task, size, used, kind, method, other, estimate, estimate.p_value, apart))
+    return found
+
+
+def _with_holm(compared: list[Comparison]) -> tuple[Comparison, ...]:
+    """The comparisons with p adjusted over all of them; a pair that stands under two kinds counts once."""
+    places = [(one.task, one.train_size, one.method, one.other) for one in compared]
+    p_values = {place: one.estimate.p_value for place, one in zip(places, compared, strict=True)}
+    adjusted = dict(zip(p_values, paired.holm(list(p_values.values())), strict=True))
+    return tuple(replace(one, p_holm=adjusted[place]) for place, one in zip(places, compared, strict=True))
+
+
+def _chosen(
+    results: Results, means: dict[str, float], pairs: tuple[Pair, ...]
+) -> Iterator[tuple[Kind, str, str, tuple[str, ...]]]:
+    """(kind, method, other, also_differ): pretrained against random; every method against the best baseline; the leader
+    against the best of another family, or where there is one family only, against the next. means: of macro-F1.
+    """
+    for one, other, apart in pairs:
+        if one in means and other in means:
+            yield "pretraining", one, other, apart
     baselines = [method for method in means if results.families[method] == BASELINES]
     if baselines:
         best = max(baselines, key=means.__getitem__)
-        wanted += [("baseline", method, best, ()) for method in means if method not in baselines]
-    wanted += [("pretraining", one, other, apart) for one, other, apart in pairs if one in means and other in means]
+        for method in means:
+            if method not in baselines:
+                yield "baseline", method, best, ()
     if means:
         leader = max(means, key=means.__getitem__)
         others = [method for method in means if results.families[method] != results.families[leader]]
         others = others or [method for method in means if method != leader]
         if others:
-            wanted.append(("family", leader, max(others, key=means.__getitem__), ()))
-    found = []
-    for kind, method, other, apart in wanted:
-        a, b = grids[method], grids[other]
-        if a is None or b is None or a.predicted.shape != b.predicted.shape:
-            continue
-        if not np.array_equal(a.ids, b.ids):
-            raise DataError(f"{results.folder}: {method} and {other} were tested on different items of {task}")
-        estimate, verdict = difference(a.gold, a.predicted, b.predicted, "macro_f1")
-        found.append(Difference(task, size, used, kind, method, other, estimate, verdict, apart))
-    return found
+            yield "family", leader, max(others, key=means.__getitem__), ()

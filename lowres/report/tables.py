@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lowres.experiment.records import CellRecord, PlannedCell
+from lowres.metrics.paired import Difference
 from lowres.report import format as fmt
-from lowres.report.intervals import Interval
-from lowres.report.results import Results, TrainSize
-from lowres.report.summary import Difference, Summary
+from lowres.report.results import Results, TrainSize, size_order
+from lowres.report.summary import Comparison, Summary
 
 Tone = Literal["", "good", "bad", "muted", "warning"]
 METRIC_NAMES = {"macro_f1": "Macro-F1", "accuracy": "Accuracy"}
@@ -23,7 +23,7 @@ class Cell:
     text: str
     detail: str = ""
     tone: Tone = ""
-    span: Interval | None = None
+    span: Difference | None = None
 
     @property
     def joined(self) -> str:
@@ -91,7 +91,7 @@ def _score_cell(summary: Summary, task: str, size: TrainSize, method: str, metri
     except KeyError:
         return Cell("")
     if score.mean is not None:
-        return Cell(fmt.score(score.mean.value), fmt.bounds(score.mean))
+        return Cell(fmt.score(score.mean.mean), fmt.bounds(score.mean))
     if score.ok < score.planned:
         return Cell(f"{score.ok} of {score.planned} cells", tone="warning")
     return Cell("no mean", "uneven grid", "warning")
@@ -103,6 +103,7 @@ def difference_table(summary: Summary, task: str) -> Table:
         *text_columns("Labels", "Comparison"),
         *number_columns("Difference"),
         *text_columns("95 % interval", "Verdict"),
+        *number_columns("p, Holm"),
     )
     chosen = [*summary.of_kind("pretraining", task), *summary.of_kind("baseline", task)]
     shown = {(d.train_size, d.method, d.other) for d in chosen}
@@ -111,12 +112,17 @@ def difference_table(summary: Summary, task: str) -> Table:
     ordered = sorted([*chosen, *extra], key=lambda d: sizes.index(d.train_size))
     rows = tuple(_difference_row(summary, task, difference) for difference in ordered)
     notes = ["Differences are paired: both methods saw the same subsets and seeds and are tested on the same items."]
+    pairs = {(c.task, c.train_size, c.method, c.other) for c in summary.comparisons}
+    notes.append(
+        f"p is adjusted by Holm over the {len(pairs)} differences of this report; verdicts are of one interval each."
+    )
+
     for one, other, apart in dict.fromkeys((d.method, d.other, d.also_differ) for d in ordered if d.also_differ):
         notes.append(f"{one} and {other} differ not only in their weights at the start but also in {', '.join(apart)}.")
     return Table(f"Differences on {task}", columns, rows, tuple(notes))
 
 
-def _difference_row(summary: Summary, task: str, difference: Difference) -> tuple[Cell, ...]:
+def _difference_row(summary: Summary, task: str, difference: Comparison) -> tuple[Cell, ...]:
     what = f"{difference.method} against {difference.other}"
     why = {
         "pretraining": "gain from pretraining",
@@ -126,9 +132,10 @@ def _difference_row(summary: Summary, task: str, difference: Difference) -> tupl
     return (
         Cell(size_name(summary, task, difference.train_size)),
         Cell(what, why),
-        Cell(fmt.score(difference.estimate.value, signed=True)),
+        Cell(fmt.score(difference.estimate.mean, signed=True)),
         Cell(fmt.bounds(difference.estimate, signed=True), span=difference.estimate),
-        Cell(difference.verdict, tone=verdict_tone(difference.verdict)),
+        Cell(difference.estimate.verdict, tone=verdict_tone(difference.estimate.verdict)),
+        Cell(fmt.p_value(difference.p_holm)),
     )
 
 
@@ -171,7 +178,7 @@ def cost_table(results: Results) -> Table:
     sizes: dict[TrainSize, None] = {}
     for task in results.task_names:
         sizes.update(dict.fromkeys(results.train_sizes(task)))
-    order = sorted(sizes, key=lambda size: (size == "full", size if isinstance(size, int) else 0))
+    order = sorted(sizes, key=size_order)
     columns = (
         *text_columns("Method"),
         *number_columns("Parameters", "Pretraining", "its bytes", "its peak memory"),

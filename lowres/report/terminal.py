@@ -15,6 +15,7 @@ _STYLES = {"good": "green", "bad": "red", "warning": "yellow", "muted": "dim", "
 _ONE_LINE_SIZES = 3
 _MODEL_COLUMNS = ("Method", "Language model", "Bits per byte", "Unknown", "Bytes seen", "Time")
 _COST_COLUMNS = ("Method", "Parameters", "Pretraining", "Peak memory")
+_DIFFERENCE_COLUMNS = ("Labels", "Comparison", "Difference", "95 % interval", "Verdict")
 _FAILURE_LINES = 8
 
 
@@ -29,7 +30,7 @@ def print_terminal(results: Results, console: Console, summary: Summary | None =
     for task in results.task_names:
         stacked = len(results.train_sizes(task)) > _ONE_LINE_SIZES
         _print(console, tables.score_table(summary, task, "macro_f1"), stacked=stacked, details=True)
-        _print(console, tables.difference_table(summary, task), notes=False)
+        _print(console, tables.difference_table(summary, task), _DIFFERENCE_COLUMNS, notes=False)
     _print(console, tables.language_model_table(results), _MODEL_COLUMNS, notes=False)
     if results.cells:
         costs = tables.cost_table(results)

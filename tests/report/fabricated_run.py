@@ -124,8 +124,9 @@ def write_predictions(folder: Path, cell: PlannedCell) -> None:
     own = np.random.default_rng(int(cell.cell[:8], 16))
     subset = np.random.default_rng([cell.subset, SIZES.index(cell.train_size)]).normal(0, 0.03)
     skill = SKILL[cell.method][SIZES.index(cell.train_size)] + subset + own.normal(0, 0.01)
-    right = own.uniform(0, 1, ITEMS) < np.clip(skill + difficulty, 0.02, 0.98)
-    guess = own.choice(3, ITEMS, p=[0.45, 0.1, 0.45])
+    luck = items.uniform(0, 1, ITEMS) + own.normal(0, 0.03, ITEMS)
+    right = luck < np.clip(skill + difficulty, 0.02, 0.98)
+    guess = items.choice(3, ITEMS, p=[0.45, 0.1, 0.45])
     predicted = np.zeros(ITEMS, int) if cell.method == "majority" else np.where(right, gold, guess)
     table = {
         "id": [f"t{k}" for k in range(ITEMS)],
