@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+_NONE_AT_ALL: Any = 0  # the F1 of a label neither given nor predicted; scikit-learn's inferred type is str
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ def macro_f1(gold: np.ndarray, predicted: np.ndarray, labels: int) -> float:
     """Mean F1 over all `labels` classes. gold, predicted: (items,) label indices."""
     from sklearn.metrics import f1_score
 
-    return float(f1_score(gold, predicted, labels=np.arange(labels), average="macro", zero_division=0))
+    return float(f1_score(gold, predicted, labels=np.arange(labels), average="macro", zero_division=_NONE_AT_ALL))
 
 
 def classification_scores(gold: np.ndarray, probabilities: np.ndarray) -> Scores:
@@ -39,12 +42,13 @@ def classification_scores(gold: np.ndarray, probabilities: np.ndarray) -> Scores
     values = {
         "macro_f1": macro_f1(gold, predicted, len(names)),
         "accuracy": float(accuracy_score(gold, predicted)),
-        "weighted_f1": float(f1_score(gold, predicted, labels=names, average="weighted", zero_division=0)),
+        "weighted_f1": float(f1_score(gold, predicted, labels=names, average="weighted", zero_division=_NONE_AT_ALL)),
         "mcc": float(matthews_corrcoef(gold, predicted)),
         "log_loss": float(log_loss(gold, clipped / clipped.sum(axis=1, keepdims=True), labels=names)),
     }
-    per_class = np.asarray(f1_score(gold, predicted, labels=names, average=None, zero_division=0))
-    return Scores(values, per_class, confusion_matrix(gold, predicted, labels=names))
+    confusion = confusion_matrix(gold, predicted, labels=names)
+    per_class = 2 * np.diag(confusion) / np.maximum(confusion.sum(axis=0) + confusion.sum(axis=1), 1)
+    return Scores(values, per_class, confusion)
 
 
 def label_indices(names: Sequence[str], labels: Sequence[str]) -> np.ndarray:

@@ -44,7 +44,10 @@ class TextPolicy(Spec):
 class Classifier(Protocol):
     """A classifier loaded from its folder."""
 
-    labels: tuple[str, ...]
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The order of the probabilities."""
+        ...
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """(len(texts), labels) float32, rows sum to 1. `texts` are prepared already (TextPolicy.apply)."""

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression
 
 from lowres.artifacts import read_json, write_json
 from lowres.families.baselines.features import (
     Block,
+    Sparse,
     inverse_document_frequency,
     learn_blocks,
     stacked,
@@ -107,7 +107,7 @@ class Prepared:
 
     blocks: tuple[Block, ...]
     idf: np.ndarray | None
-    matrix: sp.csr_matrix
+    matrix: Sparse
 
 
 def prepare(texts: Sequence[str], features: Features, binary: bool) -> Prepared:
@@ -118,12 +118,12 @@ def prepare(texts: Sequence[str], features: Features, binary: bool) -> Prepared:
     return Prepared(tuple(part.block for part in learnt), idf, _matrix(counts, idf, len(texts)))
 
 
-def features_of(texts: Sequence[str], blocks: Sequence[Block], idf: np.ndarray | None) -> sp.csr_matrix:
+def features_of(texts: Sequence[str], blocks: Sequence[Block], idf: np.ndarray | None) -> Sparse:
     """(texts, features): tf-idf with each block of length 1, or 0 and 1 where idf is None."""
     return _matrix([block.counts(texts) for block in blocks], idf, len(texts))
 
 
-def _matrix(counts: Sequence[sp.csr_matrix], idf: np.ndarray | None, texts: int) -> sp.csr_matrix:
+def _matrix(counts: Sequence[Sparse], idf: np.ndarray | None, texts: int) -> Sparse:
     parts, start = [], 0
     for part in counts:
         end = start + part.shape[1]
@@ -170,7 +170,7 @@ def fit_nb_svm(train: Prepared, gold: np.ndarray, labels: Sequence[str], c: floa
         p = 1 + np.asarray(features[inside].sum(axis=0)).ravel()
         q = 1 + np.asarray(features[~inside].sum(axis=0)).ravel()
         ratio = np.log(p / p.sum()) - np.log(q / q.sum())
-        trained, offset = _logistic((features @ sp.diags_array(ratio)).tocsr(), inside.astype(int), 2, c)
+        trained, offset = _logistic(features.multiply(ratio).tocsr(), inside.astype(int), 2, c)
         own = trained[1] - trained[0]
         mean_size = np.abs(own).mean() if own.size else 0.0
         weights[k] = ratio * ((1 - beta) * mean_size + beta * own)
@@ -182,7 +182,7 @@ def _single(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def _logistic(features: sp.csr_matrix, gold: np.ndarray, labels: int, c: float) -> tuple[np.ndarray, np.ndarray]:
+def _logistic(features: Sparse, gold: np.ndarray, labels: int, c: float) -> tuple[np.ndarray, np.ndarray]:
     """Softmax weights (labels, features) and bias (labels,) of an L2-penalised logistic regression.
 
     A label that `gold` lacks scores far below the others; with one label alone there is nothing to train.
@@ -215,12 +215,12 @@ class _RowSpace:
     rows: np.ndarray
     turn: np.ndarray
 
-    def back(self, weights: np.ndarray, features: sp.csr_matrix) -> np.ndarray:
+    def back(self, weights: np.ndarray, features: Sparse) -> np.ndarray:
         """Weights on `rows`, (labels, rank), as the weights on features that give the same scores."""
         return (features.T @ (self.turn @ weights.T)).T
 
 
-def _row_space(features: sp.csr_matrix) -> _RowSpace | None:
+def _row_space(features: Sparse) -> _RowSpace | None:
     """A rotation for few texts with many features, or None for many texts.
 
     The optimum of an L2-penalised linear model lies in the space of its texts, and a rotation leaves it where it is

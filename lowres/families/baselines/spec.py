@@ -17,7 +17,7 @@ class Features(Spec):
     """Shortest and longest word n-gram; None: no words."""
     characters: Range | None = (2, 5)
     """Shortest and longest character n-gram inside words with a space at each end; None: no characters."""
-    min_count: int = Field(1, ge=1)
+    min_count: int = Field(default=1, ge=1)
     """Texts of the subset that must hold an n-gram."""
 
     @field_validator("words", "characters")
@@ -36,7 +36,7 @@ class BaselineSpec(Spec):
     C: Annotated[float, Field(gt=0)] | Literal["dev"] | None = None
     """Inverse strength of the L2 penalty. "dev": the best of a small grid by macro-F1 on the subset's dev labels, every
     trial recorded. None: 10 for tfidf-lr, 1 for nb-svm, as published."""
-    beta: float = Field(1.0, ge=0, le=1)
+    beta: float = Field(default=1.0, ge=0, le=1)
     """nb-svm: how much of the trained weights is used, the rest is their mean size. Wang and Manning 2012 take 0.25 for
     two equal classes; one label against the rest of many it costs dearly (dev macro-F1, 0.25 against 1: SIB-200
     Latgalian .41, .70; MasakhaNEWS Yoruba at 100 labels .48, .76; UIT-VSFC at 1000 .66, .67)."""
