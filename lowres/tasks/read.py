@@ -26,7 +26,7 @@ from lowres.errors import DataError
 ROLES = ("train", "dev", "test", "all")
 _PARTS = ("text", "label", "group", "id")
 _PACKED = {b"\x1f\x8b": gzip.decompress, b"\xfd7zXZ\x00": lzma.decompress, b"BZh": bz2.decompress}
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_MARKS = (("utf-8", codecs.BOM_UTF8), ("utf-16", codecs.BOM_UTF16_LE), ("utf-16", codecs.BOM_UTF16_BE))
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,9 @@ def decoded(data: bytes, encoding: str, shown: str) -> str:
     except LookupError as error:
         raise DataError(f'{shown}: there is no encoding {encoding!r}; name one, e.g. encoding = "utf-8"') from error
     except UnicodeDecodeError as error:
-        meant = "utf-16" if data.startswith(_UTF_16) else "cp1252"
-        hint = "it begins as UTF-16 does" if meant == "utf-16" else "if that is what it was saved as"
+        begins = [name for name, mark in _MARKS if data.startswith(mark)]
+        meant = begins[0] if begins else "cp1252"
+        hint = "it begins as that does" if begins else "if that is what it was saved as"
         raise DataError(
             f"{shown}: byte {error.start} (0x{data[error.start]:02x}) is not {encoding}; name the file's own encoding, "
             f'e.g. encoding = "{meant}" ({hint})'
@@ -209,8 +210,9 @@ def _records(file: RawFile, layout: Layout) -> Iterator[dict[str, Any]]:
 
 
 def _missing_column(file: RawFile, column: str, there: list[str], format: str, place: int) -> str:
-    near = difflib.get_close_matches(column, there, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    folded = {name.casefold(): name for name in there}
+    near = difflib.get_close_matches(column.casefold(), folded, n=1, cutoff=0.5)
+    hint = f"; did you mean {folded[near[0]]!r}?" if near else ""
     where = f"line {place + 1}: no key" if format == "jsonl" else "no column"
     return f"{file.shown}: {where} {column!r}; there are {', '.join(map(repr, there))}{hint}"
 
