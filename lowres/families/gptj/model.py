@@ -9,10 +9,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import Array
 
 from lowres.errors import ShapeError
 
-Array = jax.Array
 Params = dict[str, Array]
 """wte (V, D); head (D, V), head_bias (V); ln_f_scale, ln_f_bias (D); and, stacked over L layers: ln_scale, ln_bias (L, D);
 q, k, v, out (L, D, D); fc_in (L, D, F), fc_in_bias (L, F); fc_out (L, F, D), fc_out_bias (L, D). Weights are (in, out), F = 4 D."""
@@ -41,7 +42,9 @@ class Config:
         if self.n_embd % self.n_head:
             raise ShapeError(f"n_embd is {self.n_embd} and n_head {self.n_head}; n_head must divide n_embd")
         if self.rotary_dim % 2 or not 0 < self.rotary_dim <= self.head_dim:
-            raise ShapeError(f"rotary_dim is {self.rotary_dim}; it must be even and at most {self.head_dim} (n_embd / n_head)")
+            raise ShapeError(
+                f"rotary_dim is {self.rotary_dim}; it must be even and at most {self.head_dim} (n_embd / n_head)"
+            )
 
     @property
     def head_dim(self) -> int:
@@ -71,15 +74,18 @@ def shapes(config: Config) -> dict[str, tuple[int, ...]]:
 
 
 def init(config: Config, seed: int) -> Params:
-    """Float32 weights: matrices normal with SD 0.02, those that write to the residual stream divided by sqrt(2 L) (GPT-2)."""
+    """Float32 weights: matrices normal with SD 0.02, those that write to the residual stream over sqrt(2 L) (GPT-2).
+
+    Drawn by numpy: no compilation, and the same on every device.
+    """
     params = {}
     for index, (name, shape) in enumerate(sorted(shapes(config).items())):
         if name in MATRICES:
             sd = 0.02 / (2 * config.n_layer) ** 0.5 if name in ("out", "fc_out") else 0.02
-            key = jax.random.fold_in(jax.random.key(seed), index)
-            params[name] = sd * jax.random.normal(key, shape, jnp.float32)
+            drawn = np.random.default_rng([seed, index]).standard_normal(shape, np.float32)
+            params[name] = jnp.asarray(np.float32(sd) * drawn)
         else:
-            params[name] = (jnp.ones if name.endswith("scale") else jnp.zeros)(shape, jnp.float32)
+            params[name] = jnp.asarray((np.ones if name.endswith("scale") else np.zeros)(shape, np.float32))
     return params
 
 

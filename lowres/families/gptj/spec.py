@@ -31,7 +31,9 @@ class Architecture(Spec):
         if self.n_embd % self.n_head:
             raise ValueError(f"n_head is {self.n_head}; it must divide n_embd, {self.n_embd}")
         if self.rotary_dim % 2 or self.rotary_dim > self.n_embd // self.n_head:
-            raise ValueError(f"rotary_dim is {self.rotary_dim}; even, at most n_embd / n_head = {self.n_embd // self.n_head}")
+            raise ValueError(
+                f"rotary_dim is {self.rotary_dim}; even, at most n_embd / n_head = {self.n_embd // self.n_head}"
+            )
         return self
 
 
@@ -170,7 +172,9 @@ INIT_LM = Stage("gptj.init_lm", 1, "gptj", "lowres.families.gptj.stages:init_lm"
 READ_LM = Stage("gptj.read_lm", 1, "gptj", "lowres.families.gptj.stages:read_lm", ReadSpec)
 EVALUATE_LM = Stage("gptj.evaluate_lm", 1, "gptj", "lowres.families.gptj.stages:evaluate_lm", EvaluateSpec)
 TUNE_LM = Stage("gptj.tune_lm", 1, "gptj", "lowres.families.gptj.stages:tune_lm", TuneSpec)
-TRAIN_CLASSIFIER = Stage("gptj.train_classifier", 1, "gptj", "lowres.families.gptj.stages:train_classifier", ClassifierSpec)
+TRAIN_CLASSIFIER = Stage(
+    "gptj.train_classifier", 1, "gptj", "lowres.families.gptj.stages:train_classifier", ClassifierSpec
+)
 PREDICT = Stage("gptj.predict", 1, "gptj", "lowres.families.gptj.stages:predict", PredictSpec)
 
 _DEFAULT_TUNE_EPOCHS = 3.0
@@ -228,15 +232,23 @@ def _tokenizer(method: GptjMethod, shared: Shared) -> Node | None:
 def _read(folder: Path, tokenizer: Node | None) -> Node:
     """The request for the model in `folder`, with the tokenizer beside it or the method's."""
     if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
-        raise RecipeError(f"init is {str(folder)!r}; write \"pretrain\", \"random\" or a folder with config.json and *.safetensors")
+        raise RecipeError(
+            f'init is {str(folder)!r}; write "pretrain", "random" or a folder with config.json and *.safetensors'
+        )
     if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type") != "gptj":
         raise RecipeError(f"{folder / 'config.json'}: model_type is not 'gptj'; this family reads GPT-J alone")
     own = (folder / "tokenizer" / "lowres_tokenizer.json").is_file()
     if not own and tokenizer is None:
-        raise RecipeError(f'{folder}: no tokenizer/ in it; set tokenizer = "gpt2", or name the corpus it was trained with')
+        raise RecipeError(
+            f'{folder}: no tokenizer/ in it; set tokenizer = "gpt2", or name the corpus it was trained with'
+        )
     paths = [folder / "config.json", *folder.glob("*.safetensors"), *(folder.glob("tokenizer/*") if own else ())]
     files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(paths) if path.is_file()}
-    return Node(READ_LM, ReadSpec(path=str(folder.resolve()), files=files), {} if own or tokenizer is None else {"tokenizer": tokenizer})
+    return Node(
+        READ_LM,
+        ReadSpec(path=str(folder.resolve()), files=files),
+        {} if own or tokenizer is None else {"tokenizer": tokenizer},
+    )
 
 
 def weights_name(files: dict[str, str]) -> str:

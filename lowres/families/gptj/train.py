@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import Array
 from safetensors.numpy import load_file, save_file
 
 from lowres.artifacts import Run
-from lowres.errors import NotFinite
+from lowres.errors import NotFinite, Stopped
 from lowres.families.gptj.data import Rows
-from lowres.families.gptj.model import MATRICES, Array, Config, Params, hidden, logits
+from lowres.families.gptj.model import MATRICES, Config, Params, hidden, logits
 from lowres.training.checkpoint import Checkpoints
 
 HEAD_ROWS = 512
@@ -161,13 +162,14 @@ def lm_step(
 ) -> tuple[State, Array]:
     """One step of training: the new state and the loss before it."""
     loss, gradients = jax.value_and_grad(lm_loss)(state.params, rows, bos_id, config, hyper, key)
-    return applied(state, gradients, rate, optimiser(hyper.weight_decay, hyper.beta2)), loss
+    rates = dict.fromkeys(state.params, rate)
+    return applied(state, gradients, rates, optimiser(hyper.weight_decay, hyper.beta2)), loss
 
 
-def applied(state: State, gradients: Params, rate: Array, chain: optax.GradientTransformation) -> State:
-    """The state after one update with learning rate `rate`."""
+def applied(state: State, gradients: Params, rates: dict[str, Array], chain: optax.GradientTransformation) -> State:
+    """The state after one update, each parameter with the learning rate under its name."""
     updates, moments = chain.update(gradients, state.moments, state.params)
-    return State(jax.tree.map(lambda p, u: p - rate * u, state.params, updates), moments)
+    return State({name: p - rates[name] * updates[name] for name, p in state.params.items()}, moments)
 
 
 # --- loop ------------------------------------------------------------------------------------------------------------
@@ -188,9 +190,8 @@ def train_lm(params: Params, rows: Rows, config: Config, bos_id: int, settings: 
         state, losses = load_state(saved[1], (state, losses))
     root = jax.random.key(rows.seed)
     for step in range(start, total):
-        if run.stop_requested() or checkpoints.due():
-            checkpoints.save(step, partial(save_state, state=(state, losses)))
-        run.progress(step, total, "steps", f"loss {losses[step - 1]:.3f}" if step else "compiling")
+        note = f"loss {losses[step - 1]:.3f}" if step else "compiling"
+        tell(run, checkpoints, (step, total), note, (state, losses))
         rate = learning_rate(step, total, settings.lr, settings.end_lr, settings.warmup)
         state, loss = lm_step(
             state, rows.batch(step), np.float32(rate), np.int32(bos_id), jax.random.fold_in(root, step), config, hyper
@@ -198,6 +199,18 @@ def train_lm(params: Params, rows: Rows, config: Config, bos_id: int, settings: 
         losses[step] = check_finite(float(loss), step, settings.lr)
     run.progress(total, total, "steps", f"loss {losses[-1]:.3f}")
     return state.params, float(losses[-max(total // 10, 1) :].mean())
+
+
+def tell(run: Run, checkpoints: Checkpoints, step_of: tuple[int, int], note: str, state: Any) -> None:
+    """Says how far training is. Saves `state` where it is time, or before Stopped is raised."""
+    step, total = step_of
+    try:
+        run.progress(step, total, "steps", note)
+    except Stopped:
+        checkpoints.save(step, partial(save_state, state=state))
+        raise
+    if checkpoints.due():
+        checkpoints.save(step, partial(save_state, state=state))
 
 
 def check_finite(loss: float, step: int, lr: float) -> float:
@@ -210,15 +223,17 @@ def check_finite(loss: float, step: int, lr: float) -> float:
 def save_state(folder: Path, state: Any) -> None:
     """Writes the leaves of a tree of arrays to `state.safetensors`, in the tree's order."""
     leaves = jax.tree.leaves(state)
-    save_file({f"{i:05d}": np.ascontiguousarray(leaf) for i, leaf in enumerate(leaves)}, folder / "state.safetensors")
+    save_file({f"{i:05d}": np.asarray(leaf, order="C") for i, leaf in enumerate(leaves)}, folder / "state.safetensors")
 
 
 def load_state(folder: Path, like: Any) -> Any:
     """The tree that was saved, in the form of `like`."""
     arrays = load_file(folder / "state.safetensors")
     leaves, form = jax.tree.flatten(like)
-    read = [arrays[name] if isinstance(leaf, np.ndarray) else jnp.asarray(arrays[name]) for name, leaf in
-            zip(sorted(arrays), leaves, strict=True)]  # fmt: skip
+    read = [
+        np.array(arrays[name]) if isinstance(leaf, np.ndarray) else jnp.asarray(arrays[name])
+        for name, leaf in zip(sorted(arrays), leaves, strict=True)
+    ]
     return jax.tree.unflatten(form, read)
 
 
