@@ -1,0 +1,108 @@
+"""The classifier: an encoder, fastai's concat pooling and head; one for each direction, probabilities averaged."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from fastai.text.models.awdlstm import awd_lstm_clas_config
+from fastai.text.models.core import PoolingLinearClassifier, SentenceEncoder, SequentialRNN
+from torch import Tensor
+
+from lowres.artifacts import Spec, read_json, write_json
+from lowres.families.ulmfit.data import pad_chunks
+from lowres.families.ulmfit.saved import LmConfig, build_encoder, put_weights, read_config, read_tensors, save_weights
+from lowres.tokenizers.base import Tokenizer, load_tokenizer
+
+_HEAD_UNITS, _HEAD_DROPOUT = 50, 0.1
+_ROWS = 64
+
+
+class MixedSentenceEncoder(SentenceEncoder):
+    """fastai's SentenceEncoder whose products run in bfloat16 where its model says so; the head reads float32."""
+
+    mixed = False
+
+    def forward(self, input: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, time) ids in pad_chunks' layout -> outputs (batch, time, width) and the mask of padding."""
+        with torch.autocast(input.device.type, torch.bfloat16, enabled=self.mixed):
+            outputs, mask = super().forward(input)
+        return outputs.float(), mask
+
+
+class Shape(Spec):
+    """classifier.json: what a classifier's network depends on beside the encoder."""
+
+    labels: tuple[str, ...]
+    bptt: int
+    max_len: int
+    drop_mult: float
+
+
+def build_classifier(config: LmConfig, shape: Shape) -> SequentialRNN:
+    """A classifier with fresh weights, drawn from torch's global generator. Its scores are the first of its outputs."""
+    encoder = build_encoder(config, awd_lstm_clas_config, shape.drop_mult)
+    sentences = MixedSentenceEncoder(shape.bptt, encoder, pad_idx=config.pad_id, max_len=shape.max_len)
+    sentences.mixed = config.precision == "bfloat16"
+    dropouts = [min(awd_lstm_clas_config["output_p"] * shape.drop_mult, 0.9), _HEAD_DROPOUT]
+    units = [3 * config.emb_size, _HEAD_UNITS, len(shape.labels)]
+    return SequentialRNN(sentences, PoolingLinearClassifier(units, dropouts, bptt=shape.bptt))
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], *, backward: bool) -> list[list[int]]:
+    """The ids of each text behind bos; backward: from the text's end."""
+    return [[tokenizer.bos_id, *(ids[::-1] if backward else ids)] for ids in tokenizer.encode(texts)]
+
+
+class UlmfitClassifier:
+    """A trained classifier (lowres.training.classifier.Classifier). models: configuration and network by direction."""
+
+    def __init__(self, models: Sequence[tuple[LmConfig, SequentialRNN]], tokenizer: Tokenizer, shape: Shape):
+        self.models, self.tokenizer, self.labels, self.bptt = models, tokenizer, shape.labels, shape.bptt
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        """(len(texts), labels) float32, rows sum to 1."""
+        total = np.zeros((len(texts), len(self.labels)), np.float64)
+        for config, model in self.models:
+            encoded = encode_texts(self.tokenizer, texts, backward=config.direction == "backward")
+            total += self._probabilities(model, encoded)
+        return (total / len(self.models)).astype(np.float32)
+
+    @torch.no_grad()
+    def _probabilities(self, model: SequentialRNN, encoded: list[list[int]]) -> np.ndarray:
+        device = next(model.parameters()).device
+        order = sorted(range(len(encoded)), key=lambda k: -len(encoded[k]))
+        out = np.zeros((len(encoded), len(self.labels)), np.float64)
+        for start in range(0, len(order), _ROWS):
+            rows = order[start : start + _ROWS]
+            ids = pad_chunks([encoded[k] for k in rows], self.tokenizer.pad_id, self.bptt)
+            scores = model(ids.to(device))[0]
+            out[rows] = scores.double().softmax(1).cpu().numpy()
+        return out
+
+
+def save_direction(folder: Path, config: LmConfig, model: SequentialRNN) -> None:
+    """Adds one direction to a classifier's folder: `<direction>/config.json`, `<direction>/model.safetensors`."""
+    own = folder / config.direction
+    own.mkdir()
+    write_json(own / "config.json", config.model_dump(mode="json"))
+    save_weights(model, own / "model.safetensors")
+
+
+def save_frame(folder: Path, shape: Shape, tokenizer: Tokenizer) -> None:
+    """Writes what the directions of a classifier share: `classifier.json` and `tokenizer/`."""
+    write_json(folder / "classifier.json", shape.model_dump(mode="json"))
+    (folder / "tokenizer").mkdir()
+    tokenizer.save(folder / "tokenizer")
+
+
+def load(path: Path) -> UlmfitClassifier:
+    """The classifier in a folder, in evaluation mode on the CPU. Raises DataError where its files do not fit."""
+    shape = Shape.model_validate(read_json(path / "classifier.json"))
+    models = []
+    for own in (path / way for way in ("forward", "backward") if (path / way).is_dir()):
+        config = read_config(own)
+        model = build_classifier(config, shape)
+        put_weights(model, read_tensors(own / "model.safetensors"), str(own / "model.safetensors"))
+        models.append((config, model.eval()))
+    return UlmfitClassifier(models, load_tokenizer(path / "tokenizer"), shape)

@@ -1,0 +1,194 @@
+"""Step-exact resume of a fastai training: a checkpoint holds all that the next step depends on.
+
+That is the weights, the optimiser's moments, the recurrent state, the place in the schedule and in the data, and the
+generators. The batches themselves follow from the loader's seed (data.py).
+"""
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastai.callback.core import (
+    Callback,
+    CancelEpochException,  # pyright: ignore[reportAttributeAccessIssue]
+    CancelFitException,  # pyright: ignore[reportAttributeAccessIssue]
+)
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lowres.artifacts import Run, read_json, write_json
+from lowres.errors import LowresError, NotFinite, Stopped
+from lowres.families.ulmfit.saved import put_weights, read_tensors, weights_of
+from lowres.training.checkpoint import Checkpoints
+
+_SMOOTHING = 0.98
+
+
+@dataclass
+class Place:
+    """How far a training is. phase: which fit; epoch, batch: within it; pct_train: fastai's place in the schedule."""
+
+    phase: int = 0
+    epoch: int = 0
+    batch: int = 0
+    passes: int = 0
+    """Epochs finished in all phases."""
+    steps: int = 0
+    tokens: int = 0
+    pct_train: float = 0.0
+    train_iter: int = 0
+    smooth_loss: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    """Of each finished epoch: steps, train_loss (smoothed), valid_loss (mean over targets)."""
+
+
+class Journal(Callback):
+    """Reports progress, saves checkpoints, stops when asked to, and goes on from the last checkpoint.
+
+    Its order puts it behind TrainEvalCallback and ModelResetter, which set pct_train and the recurrent state back at
+    the start of an epoch. An error is kept in `error` and fastai's CancelFitException ends the fit: fastai rewrites the
+    message of whatever else a callback raises.
+    """
+
+    order = 100
+    learn: Any
+
+    def __init__(self, stage: Run, checkpoints: Checkpoints, total_tokens: int, what: str):
+        """what: names the training in progress notes. total_tokens: of all phases."""
+        self.stage, self.checkpoints, self.total_tokens, self.what = stage, checkpoints, total_tokens, what
+        self.place = Place()
+        self.error: LowresError | None = None
+        self._restored: dict[str, Tensor] = {}
+        self._skipping = False
+        self._valid_loss, self._valid_targets = 0.0, 0
+
+    def restore(self) -> bool:
+        """Puts the newest checkpoint into the learner, whose optimiser must be there. False where there is none."""
+        latest = self.checkpoints.latest()
+        if latest is None:
+            return False
+        tensors = read_tensors(latest[1] / "state.safetensors")
+        about = read_json(latest[1] / "place.json")
+        self.place = Place(**about["place"])
+        self._restored = tensors
+        put_weights(self.learn.model, _part(tensors, "model."), str(latest[1]))
+        moments = _part(tensors, "moments.")
+        for number, (parameter, _, state, _) in enumerate(self.learn.opt.all_params()):
+            state.update({name.split(".", 1)[1]: t for name, t in moments.items() if name.startswith(f"{number}.")})
+            self.learn.opt.state[parameter] = state
+        return True
+
+    def before_epoch(self):
+        """Skips the epochs of this phase that a checkpoint has behind it."""
+        self._skipping = self.learn.epoch < self.place.epoch
+        if self._skipping:
+            raise CancelEpochException
+
+    def before_train(self):
+        """Brings the loader, the schedule, the recurrent state and the generators to where the checkpoint was."""
+        self.learn.dls.train.begin_at(self.place.passes, self.place.batch)
+        if not self._restored:
+            return
+        self.learn.pct_train, self.learn.train_iter = self.place.pct_train, self.place.train_iter
+        _put_hidden(self.learn.model, _part(self._restored, "hidden."))
+        torch.set_rng_state(self._restored["generator.cpu"])
+        if "generator.cuda" in self._restored:
+            torch.cuda.set_rng_state(self._restored["generator.cuda"])
+        self._restored = {}
+
+    def before_validate(self):
+        """Begins the sum of the validation loss."""
+        self._valid_loss, self._valid_targets = 0.0, 0
+
+    def after_batch(self):
+        """Counts the step; saves when it is time; stops the fit when asked to, or when the loss is not a number."""
+        loss = float(self.learn.loss)
+        if not self.learn.training:
+            targets = self.learn.yb[0].numel()
+            self._valid_loss += loss * targets
+            self._valid_targets += targets
+            self._report()
+            return
+        place = self.place
+        if not math.isfinite(loss):
+            self._stop(NotFinite(f"{self.what}: the loss is {loss} at step {place.steps + 1}; lower the learning rate"))
+        place.batch += 1
+        place.steps += 1
+        place.tokens += self.learn.xb[0].numel()
+        place.pct_train, place.train_iter = self.learn.pct_train, self.learn.train_iter
+        place.smooth_loss = loss if place.steps == 1 else _SMOOTHING * place.smooth_loss + (1 - _SMOOTHING) * loss
+        if self.checkpoints.due():
+            self._save()
+        self._report()
+
+    def after_epoch(self):
+        """Notes the epoch's losses and goes on to the next."""
+        if self._skipping:
+            return
+        place = self.place
+        valid = self._valid_loss / self._valid_targets if self._valid_targets else math.nan
+        if not math.isfinite(valid):
+            self._stop(NotFinite(f"{self.what}: the validation loss is {valid}; lower the learning rate"))
+        place.history.append({"steps": place.steps, "train_loss": place.smooth_loss, "valid_loss": valid})
+        place.epoch, place.batch, place.passes = place.epoch + 1, 0, place.passes + 1
+
+    def end_phase(self) -> None:
+        """Called between two fits. Raises what stopped the fit."""
+        if self.error is not None:
+            raise self.error
+        self.place.phase, self.place.epoch, self.place.batch = self.place.phase + 1, 0, 0
+
+    def _report(self) -> None:
+        place = self.place
+        valid = f", valid {place.history[-1]['valid_loss']:.3f}" if place.history else ""
+        note = f"{self.what}: loss {place.smooth_loss:.3f}{valid}"
+        try:
+            self.stage.progress(min(place.tokens, self.total_tokens), self.total_tokens, "tokens", note)
+        except Stopped as stopped:
+            self._save()
+            self._stop(stopped)
+
+    def _stop(self, error: LowresError) -> None:
+        self.error = error
+        raise CancelFitException
+
+    def _save(self) -> None:
+        self.checkpoints.save(self.place.steps, self._write)
+
+    def _write(self, folder: Path) -> None:
+        tensors = {f"model.{name}": tensor for name, tensor in weights_of(self.learn.model).items()}
+        for number, (_, _, state, _) in enumerate(self.learn.opt.all_params()):
+            tensors |= {f"moments.{number}.{name}": t for name, t in state.items() if isinstance(t, Tensor)}
+        tensors |= {f"hidden.{name}": tensor for name, tensor in _hidden_of(self.learn.model).items()}
+        tensors["generator.cpu"] = torch.get_rng_state()
+        if torch.cuda.is_initialized():
+            tensors["generator.cuda"] = torch.cuda.get_rng_state()
+        save_file({k: t.detach().cpu().contiguous().clone() for k, t in tensors.items()}, folder / "state.safetensors")
+        write_json(folder / "place.json", {"place": asdict(self.place)})
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _encoder(model: Any) -> Any:
+    """The AWD_LSTM inside a language model or a classifier."""
+    return getattr(model[0], "module", model[0])
+
+
+def _hidden_of(model: Any) -> dict[str, Tensor]:
+    """The recurrent state, "layer.part" -> (1, batch, width)."""
+    hidden = _encoder(model).hidden
+    return {f"{layer}.{part}": state for layer, states in enumerate(hidden) for part, state in enumerate(states)}
+
+
+def _put_hidden(model: Any, states: dict[str, Tensor]) -> None:
+    """The inverse of _hidden_of. Sets `bs` too: AWD_LSTM would else cut or pad the state at the next batch."""
+    encoder = _encoder(model)
+    device = next(encoder.parameters()).device
+    layers = range(len(encoder.hidden))
+    parts = [sorted(name for name in states if name.startswith(f"{layer}.")) for layer in layers]
+    encoder.hidden = [tuple(states[name].to(device) for name in names) for names in parts]
+    encoder.bs = encoder.hidden[0][0].shape[1]

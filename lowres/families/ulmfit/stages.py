@@ -1,0 +1,260 @@
+"""The stages of ULMFiT: pretrain or take a language model, score it, tune it on a task's texts, train a classifier."""
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fastai.text.models.core import SequentialRNN
+
+from lowres.artifacts import Corpus, Document, Manifest, PackedTokens, Run, Subset, Task
+from lowres.errors import DataError
+from lowres.families.contract import PredictSpec
+from lowres.families.ulmfit.classify import Shape, build_classifier, encode_texts, load, save_direction, save_frame
+from lowres.families.ulmfit.data import ClassifierBatches, Documents, LmBatches
+from lowres.families.ulmfit.evaluate import held_out_loss
+from lowres.families.ulmfit.learning import (
+    Phase,
+    classifier_learner,
+    enough_epochs,
+    fit_phases,
+    layer_rates,
+    lm_learner,
+)
+from lowres.families.ulmfit.models import MixedSequential
+from lowres.families.ulmfit.resume import Journal
+from lowres.families.ulmfit.saved import (
+    LmConfig,
+    build_lm,
+    parameter_count,
+    put_weights,
+    read_config,
+    read_lm,
+    read_tensors,
+    write_lm,
+)
+from lowres.families.ulmfit.spec import (
+    ClassifierSpec,
+    EvaluateSpec,
+    InitSpec,
+    Optimisation,
+    PretrainSpec,
+    ReadSpec,
+    TuneSpec,
+)
+from lowres.fingerprint import file_sha256
+from lowres.metrics.bits import held_out_texts
+from lowres.tokenizers.base import load_tokenizer
+from lowres.training.checkpoint import Checkpoints
+from lowres.training.classifier import TextPolicy, write_predictions
+
+_VALID_SHARE = 0.1  # of a task's texts, to watch the tuning by
+
+
+def pretrain_lm(inputs: Mapping[str, Path], spec: PretrainSpec, run: Run) -> None:
+    """Trains a language model on the train split of `packed`; the valid split is watched and decides nothing.
+
+    Notes architecture, parameters, origin, tokens_seen, bytes_seen, valid_loss and the losses of every epoch.
+    """
+    _start(run, spec.seed)
+    tokenizer = load_tokenizer(inputs["tokenizer"])
+    config = LmConfig.of(spec, tokenizer, spec.direction)
+    model = build_lm(config, spec.drop_mult)
+    packed = PackedTokens(inputs["packed"])
+    train, valid = _packed_documents(packed, "train"), _packed_documents(packed, "valid")
+    journal = _train_lm(model, train, valid, spec, _LmPlan(spec.seed, config, spec.epochs), run)
+    write_lm(run.out, model, config, tokenizer)
+    facts = Manifest.read(packed.path).facts if (packed.path / "manifest.json").is_file() else {}
+    size = facts.get("bytes", {}).get("train", 0)
+    _note_lm(run, model, config, "from scratch", bytes_seen=size * spec.epochs, **_seen(journal))
+
+
+def init_lm(inputs: Mapping[str, Path], spec: InitSpec, run: Run) -> None:
+    """A language model with random weights over the pieces of `tokenizer`."""
+    _start(run, spec.seed)
+    tokenizer = load_tokenizer(inputs["tokenizer"])
+    config = LmConfig.of(spec, tokenizer, spec.direction)
+    model = build_lm(config)
+    write_lm(run.out, model, config, tokenizer)
+    _note_lm(run, model, config, "random initialisation", tokens_seen=0, bytes_seen=0)
+
+
+def read_lm_folder(inputs: Mapping[str, Path], spec: ReadSpec, run: Run) -> None:
+    """Copies a language model that exists. Raises DataError where its files are not those that were named."""
+    source = Path(spec.path)
+    for name, sha256 in spec.files.items():
+        target = run.out / name
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(source / name, target)
+        if file_sha256(target) != sha256:
+            raise DataError(f"{source / name}: its bytes changed since the run was planned; start the run again")
+    model, config, _ = read_lm(run.out)
+    origin = f"pretrained weights {spec.files['model.safetensors']}"
+    _note_lm(run, model, config, origin, tokens_seen=0, bytes_seen=0)
+
+
+def evaluate_lm(inputs: Mapping[str, Path], spec: EvaluateSpec, run: Run) -> None:
+    """Bits per byte of `lm` on the held-out documents of `corpus`; writes nothing but the facts."""
+    _start(run, 0)
+    model, config, tokenizer = read_lm(inputs["lm"], device=run.device)
+    texts = held_out_texts(Corpus(inputs["corpus"]), spec.held_out_bytes)
+    backward = config.direction == "backward"
+    run.note(**held_out_loss(model, tokenizer, texts, run, backward=backward, device=run.device).facts())
+
+
+def tune_lm(inputs: Mapping[str, Path], spec: TuneSpec, run: Run) -> None:
+    """Fine-tunes `lm` on the unlabelled training texts of `task`, or of `subset` alone where that is an input.
+
+    One text in ten is held back to watch the loss. Dev and test texts are never read.
+    """
+    _start(run, spec.seed)
+    task = Task(inputs["task"])
+    documents = Subset(inputs["subset"]).documents(task, "train") if "subset" in inputs else task.split("train")
+    texts = [document.text for document in documents if document.text]
+    model, config, tokenizer = read_lm(inputs["lm"], spec.drop_mult)
+    order = np.random.default_rng([spec.seed, 1]).permutation(len(texts))
+    held = max(1, round(len(texts) * _VALID_SHARE))
+    ids = tokenizer.encode([texts[k] for k in order])
+    valid, train = Documents.of(ids[:held], tokenizer.bos_id), Documents.of(ids[held:], tokenizer.bos_id)
+    plan = _LmPlan(spec.seed, config, spec.epochs, spec.min_steps, spec.rate_factor)
+    journal = _train_lm(model, train, valid, spec, plan, run)
+    write_lm(run.out, model, config, tokenizer)
+    size = sum(len(texts[k].encode("utf-8")) for k in order[held:])
+    passes = journal.place.passes
+    _note_lm(run, model, config, "tuned on the task's texts", bytes_seen=size * passes, **_seen(journal))
+
+
+def train_classifier(inputs: Mapping[str, Path], spec: ClassifierSpec, run: Run) -> None:
+    """Trains a classifier on the texts of `subset` from `lm_forward`, `lm_backward` or both.
+
+    Writes `<direction>/`, `classifier.json`, `tokenizer/` and `text_policy.json`, all that prediction needs. Dev
+    texts are watched; test texts are never read. Notes parameters, labels_used, tokens_seen, bytes_seen and losses.
+    """
+    task, subset = Task(inputs["task"]), Subset(inputs["subset"])
+    train, dev = subset.documents(task, "train"), subset.documents(task, "dev")
+    if not train:
+        raise DataError("the subset has no labelled training texts; raise train_sizes")
+    shape = Shape(labels=task.labels, bptt=spec.bptt, max_len=spec.max_len, drop_mult=spec.drop_mult)
+    ways = [way for way in ("forward", "backward") if f"lm_{way}" in inputs]
+    facts: dict[str, Any] = {"tokens_seen": 0, "bytes_seen": 0, "parameters": 0, "labels_used": len(train)}
+    size = sum(len(document.text.encode("utf-8")) for document in train)
+    for way in ways:
+        _start(run, spec.seed)
+        model, config, journal = _train_direction(inputs[f"lm_{way}"], shape, (train, dev), spec, run)
+        save_direction(run.out, config, model)
+        facts["bytes_seen"] += size * journal.place.passes
+        facts["tokens_seen"] += journal.place.tokens
+        facts["parameters"] += parameter_count(model)
+        facts[f"history_{way}"] = journal.place.history
+    save_frame(run.out, shape, load_tokenizer(inputs[f"lm_{ways[0]}"] / "tokenizer"))
+    TextPolicy.of_task(task).write(run.out)
+    run.note(**facts)
+
+
+def predict(inputs: Mapping[str, Path], spec: PredictSpec, run: Run) -> None:
+    """Probabilities of `classifier` for the dev and test texts of `task`."""
+    _start(run, 0)
+    write_predictions(load, inputs["classifier"], Task(inputs["task"]), run)
+
+
+# --- what the stages share -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _LmPlan:
+    """How the epochs of a language model's training come about, beside its Optimisation."""
+
+    seed: int
+    config: LmConfig
+    epochs: int
+    min_steps: int = 0
+    rate_factor: float = 1.0
+
+
+def _start(run: Run, seed: int) -> None:
+    """Threads and torch's generators: all that a stage sets in its process."""
+    torch.set_num_threads(run.threads)
+    torch.manual_seed(seed)
+
+
+def _train_lm(
+    model: MixedSequential, train: Documents, valid: Documents, spec: Optimisation, plan: _LmPlan, run: Run
+) -> Journal:
+    """Trains `model` in place, from the checkpoint in run.work where there is one."""
+    backward = plan.config.direction == "backward"
+    cut = {"bptt": spec.bptt, "backward": backward, "device": run.device}
+    batches = LmBatches(train, spec.batch_size, seed=plan.seed, **cut)
+    watched = LmBatches(valid, spec.batch_size, seed=None, **cut)
+    epochs = enough_epochs(plan.epochs, len(batches), plan.min_steps)
+    learn = lm_learner(model.to(run.device), batches, watched, spec)  # type: ignore[arg-type]
+    rates = layer_rates(spec.lr, plan.rate_factor, plan.config.n_layers)
+    phase = Phase(0, epochs, (*rates, spec.lr), spec.schedule)
+    journal = Journal(run, Checkpoints(run.work / "lm"), epochs * batches.tokens, plan.config.architecture)
+    fit_phases(learn, [phase], journal)
+    model.eval()
+    return journal
+
+
+def _train_direction(
+    lm: Path, shape: Shape, texts: tuple[Sequence[Document], Sequence[Document]], spec: ClassifierSpec, run: Run
+) -> tuple[SequentialRNN, LmConfig, Journal]:
+    """One direction's classifier, trained. texts: the training documents and the dev documents."""
+    config, tokenizer = read_config(lm), load_tokenizer(lm / "tokenizer")
+    model = build_classifier(config, shape)
+    weights = read_tensors(lm / "model.safetensors")
+    encoder = {name[2:]: tensor for name, tensor in weights.items() if name.startswith("0.")}
+    put_weights(model[0].module, encoder, str(lm))  # type: ignore[arg-type]
+    layout = {"pad_id": config.pad_id, "chunk": spec.bptt, "device": run.device}
+    train, dev = texts
+    loaders: list[ClassifierBatches] = []
+    for documents, seed in ((train, spec.seed), (dev or train, None)):
+        backward = config.direction == "backward"
+        encoded = encode_texts(tokenizer, [document.text for document in documents], backward=backward)
+        numbers = [shape.labels.index(str(document.label)) for document in documents]
+        loaders.append(ClassifierBatches(encoded, numbers, spec.batch_size, seed=seed, **layout))
+    weights = _label_weights(train, shape.labels, spec.balance, run.device)
+    learn = classifier_learner(model.to(run.device), loaders[0], loaders[1], spec, weights)
+    phases = classifier_phases(spec, config.n_layers + 2, len(loaders[0]))
+    total = sum(phase.epochs for phase in phases) * loaders[0].tokens
+    journal = Journal(run, Checkpoints(run.work / config.direction), total, f"classifier, {config.direction}")
+    fit_phases(learn, phases, journal)
+    return model.eval(), config, journal
+
+
+def classifier_phases(spec: ClassifierSpec, groups: int, steps_per_epoch: int) -> list[Phase]:
+    """The cycles of a classifier's training. groups: embedding, layers and head."""
+    last = enough_epochs(spec.last_epochs, steps_per_epoch, 4 * spec.min_steps)
+    if spec.unfreezing == "all":
+        return [Phase(0, last, layer_rates(spec.lr, spec.rate_factor, groups))]
+    epochs = enough_epochs(spec.epochs, steps_per_epoch, spec.min_steps)
+    # all groups but the embedding are unfrozen one a cycle; the last cycle brings the embedding too
+    frozen = [
+        Phase(-k, epochs, layer_rates(spec.lr / 2 ** (k - 1), spec.rate_factor, groups)) for k in range(1, groups - 1)
+    ]
+    return [*frozen, Phase(0, last, layer_rates(spec.lr / 2 ** (groups - 2), spec.rate_factor, groups))]
+
+
+def _label_weights(train: Sequence[Document], labels: Sequence[str], balance: float, device: str) -> torch.Tensor:
+    """(labels,) float32, mean 1 over the training texts."""
+    counts = Counter(document.label for document in train)
+    raw = np.array([max(counts[label], 1) ** -balance for label in labels])
+    mean = sum(raw[k] * counts[label] for k, label in enumerate(labels)) / len(train)
+    return torch.tensor(raw / mean, dtype=torch.float32, device=device)
+
+
+def _packed_documents(packed: PackedTokens, split: str) -> Documents:
+    offsets = np.load(packed.path / f"{split}.offsets.npy")
+    return Documents(packed.tokens(split), offsets)
+
+
+def _seen(journal: Journal) -> dict[str, Any]:
+    place = journal.place
+    return {"tokens_seen": place.tokens, "valid_loss": place.history[-1]["valid_loss"], "history": place.history}
+
+
+def _note_lm(run: Run, model: MixedSequential, config: LmConfig, origin: str, **facts: Any) -> None:
+    run.note(architecture=config.architecture, parameters=parameter_count(model), origin=origin, **facts)
