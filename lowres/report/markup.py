@@ -70,6 +70,7 @@ th.number, td.number { text-align: right; }
 td.number { white-space: nowrap; }
 td:first-child { overflow-wrap: anywhere; min-width: 8rem; }
 td.words { min-width: 7rem; max-width: 28rem; overflow-wrap: break-word; }
+td.words:last-child { min-width: 11rem; }
 .detail { display: block; color: var(--soft); font-size: .8rem; }
 td.number .detail { white-space: nowrap; }
 .good { color: var(--good); font-weight: 600; } .bad { color: var(--bad); font-weight: 600; }
@@ -86,8 +87,11 @@ code { font-family: ui-monospace, SFMono-Regular, Menlo, "DejaVu Sans Mono", mon
 details { margin: .6rem 0; } summary { cursor: pointer; color: var(--accent); font-size: .9rem; }
 @media (max-width: 34rem) {
   main { padding: 1.25rem .9rem 3rem; } dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .6rem; }
-  th, td { padding-right: .6rem; }
-  td:first-child { min-width: 5.5rem; }
+  table { font-size: .8rem; min-width: 0; }
+  .detail { font-size: .72rem; }
+  th, td { padding-right: .5rem; }
+  td:first-child { min-width: 5rem; }
+  td.words { min-width: 5.5rem; }
   .span { width: 7rem; }
 }
 @media print { body { font-size: 11px; } .scroll { overflow: visible; } }

@@ -64,12 +64,21 @@ def corpus_table(corpus: CorpusRecord) -> Table:
         size = sizes.get(split)
         rows.append((Cell(f"kept: {split}"), Cell(fmt.count(documents[split])), Cell(fmt.large(size, "B")), Cell("")))
     for step in corpus.facts.get("funnel") or ():
+        if not step.get("pages"):
+            continue
         examples = ", ".join(str(example) for example in step.get("example_ids", ())[:3])
         rows.append(
-            (Cell(f"left out: {step.get('reason', '')}"), Cell(fmt.count(step.get("pages"))), Cell(""), Cell(examples))
+            (
+                Cell(f"left out: {str(step.get('reason', '')).replace('_', ' ')}"),
+                Cell(fmt.count(step.get("pages"))),
+                Cell(""),
+                Cell(examples),
+            )
         )
+    date, checksum = corpus.facts.get("date"), corpus.facts.get("source_sha256")
+    notes = (f"Source of {date}, sha256 {str(checksum)[:12]}.",) if date and checksum else ()
     columns = (*text_columns("Pages"), *number_columns("Number", "Size"), *text_columns("For example (ids)"))
-    return Table(f"From {corpus.name} ({corpus.language}) to text", columns, tuple(rows))
+    return Table(f"From {corpus.name} ({corpus.language}) to text", columns, tuple(rows), notes)
 
 
 def statements(results: Results) -> list[tuple[str, str, str]]:
@@ -87,7 +96,7 @@ def machine_facts(results: Results) -> list[tuple[str, str]]:
         ("Command", machine.command),
         ("Date", machine.date),
         ("Time of the last run", fmt.duration(machine.wall_s)),
-        ("Processor", f"{machine.processor}, {machine.cores} cores, {machine.threads} threads a worker"),
+        ("Processor", f"{machine.processor}; cores: {machine.cores}; threads of each worker: {machine.threads}"),
         ("Memory", fmt.large(machine.memory_bytes, "B")),
         ("System", machine.platform),
         ("Versions", versions),

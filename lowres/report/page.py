@@ -102,10 +102,7 @@ def _task_section(summary: Summary, number: int, task: str) -> Html:
         if figure is not None:
             drawn = curves.svg(figure, f"task{number}-{metric}", curves.describe(summary, task, metric))
             figures.append(element("figure", Html(drawn), element("figcaption", f"{name} on the test set of {task}")))
-    note = "Means over subsets and seeds with 95 % intervals. " if figures else ""
-    left_out = summary.results.left_out
-    if left_out:
-        note += f"{left_out} cells of an earlier recipe in this folder are left out."
+    note = "Means over subsets and seeds with 95 % intervals." if figures else ""
     return joined(
         [
             element("h2", task),
@@ -163,6 +160,8 @@ def _making_section(summary: Summary) -> Html:
         + " The best baseline and the leading methods are chosen by these same test scores. A method with a cell "
         "missing at some train size has no mean and no difference there."
     )
+    if results.left_out:
+        how += f" {results.left_out} cells of an earlier recipe in this folder are left out."
     return joined(
         [
             element("h2", "How it was made"),

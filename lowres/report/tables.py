@@ -124,11 +124,9 @@ def difference_table(summary: Summary, task: str) -> Table:
 
 def _difference_row(summary: Summary, task: str, difference: Comparison) -> tuple[Cell, ...]:
     what = f"{difference.method} against {difference.other}"
-    why = {
-        "pretraining": "gain from pretraining",
-        "baseline": "best baseline",
-        "family": "best of another family",
-    }[difference.kind]
+    families = summary.results.families
+    next_best = "best of another family" if families[difference.method] != families[difference.other] else "next best"
+    why = {"pretraining": "gain from pretraining", "baseline": "best baseline", "family": next_best}[difference.kind]
     return (
         Cell(size_name(summary, task, difference.train_size)),
         Cell(what, why),

@@ -16,13 +16,15 @@ _ONE_LINE_SIZES = 3
 _MODEL_COLUMNS = ("Method", "Language model", "Bits per byte", "Unknown", "Bytes seen", "Time")
 _COST_COLUMNS = ("Method", "Parameters", "Pretraining", "Peak memory")
 _DIFFERENCE_COLUMNS = ("Labels", "Comparison", "Difference", "95 % interval", "Verdict")
+_WIDE = 100
+_LEFT_OUT_WHERE_NARROW = ("Unknown", "Bytes seen", "Parameters", "Peak memory")
 _FAILURE_LINES = 8
 
 
 def print_terminal(results: Results, console: Console, summary: Summary | None = None) -> None:
     """Prints the headline, macro-F1 and differences of every task, language models, cost, and a line on failures.
 
-    Made for 100 columns or more; narrower, cells break between a number and its interval. summary: of these results.
+    Made for 100 columns or more; narrower, some columns are left out. summary: of these results.
     """
     summary = summary or summarise(results)
     console.print()
@@ -60,13 +62,18 @@ def _print(
     """One table. columns: the names to show, all where empty; details: of numbers; stacked: under them."""
     if not table.rows:
         return
-    shown = [k for k, column in enumerate(table.columns) if not columns or column.name in columns]
+    wanted = [k for k, column in enumerate(table.columns) if not columns or column.name in columns]
+    shown = [k for k in wanted if any(row[k].text != "-" for row in table.rows)]
+    if console.width < _WIDE:
+        shown = [k for k in shown if table.columns[k].name not in _LEFT_OUT_WHERE_NARROW]
     rich = RichTable(
         title=Text(table.title), box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False
     )
     for k in shown:
         column = table.columns[k]
-        rich.add_column(Text(column.name), justify="right" if column.numeric else "left", no_wrap=column.numeric)
+        rich.add_column(
+            Text(column.name), justify="right" if column.numeric else "left", no_wrap=k == 0, overflow="fold"
+        )
     for row in table.rows:
         rich.add_row(*(_text(row[k], details and table.columns[k].numeric, stacked) for k in shown))
     console.print()

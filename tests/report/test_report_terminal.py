@@ -28,3 +28,8 @@ def test_it_fits_100_columns_with_every_number_in_one_piece(summary: Summary) ->
 def test_a_clean_run_says_nothing_of_failures(clean_folder: Path) -> None:
     text = printed(summarise(load_results(clean_folder)), 100)
     assert "did not end ok" not in text and "with 100 labels" in text.lower()
+
+
+def test_narrow_it_leaves_columns_out_and_cuts_no_word(summary: Summary) -> None:
+    text = printed(summary, 80)
+    assert "Peak memory" not in text and "12 min 34 s" in text and "…" not in text
