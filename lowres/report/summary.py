@@ -19,9 +19,9 @@ BASELINES = "baselines"
 METRICS: tuple[paired.Metric, ...] = ("macro_f1", "accuracy")
 METHOD = (
     "Intervals are at 95 %. Subsets, seeds and test items are crossed: Student's t on variance components "
-    f"(Satterthwaite) where there are fewer than {paired.MANY} subsets, or seeds on one subset, else the percentiles "
-    "of a crossed bootstrap. A difference is better or worse where its interval leaves out 0, equivalent where the "
-    f"interval lies within {paired.MARGIN} on both sides, and unresolved otherwise."
+    f"(Satterthwaite) where there are 2 to {paired.MANY - 1} subsets or seeds, else the percentiles of a crossed "
+    "bootstrap. A difference is better or worse where its interval leaves out 0, equivalent where the interval lies "
+    f"within {paired.MARGIN} on both sides, and unresolved otherwise."
 )
 Kind = Literal["baseline", "pretraining", "family"]
 Pair = tuple[str, str, tuple[str, ...]]
