@@ -33,17 +33,19 @@ def classification_scores(gold: np.ndarray, probabilities: np.ndarray) -> Scores
     """All scores of one split. gold: (items,) label indices; probabilities: (items, labels), items at least 1.
 
     The prediction is the most probable label, the first of equals. log_loss clips probabilities at float32's epsilon.
+    mcc is 0 where it is undefined.
     """
     from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, matthews_corrcoef
 
     names = np.arange(probabilities.shape[1])
     predicted = probabilities.argmax(axis=1)
+    several = len(np.union1d(gold, predicted)) > 1
     clipped = np.clip(probabilities.astype(np.float64), np.finfo(np.float32).eps, 1)
     values = {
         "macro_f1": macro_f1(gold, predicted, len(names)),
         "accuracy": float(accuracy_score(gold, predicted)),
         "weighted_f1": float(f1_score(gold, predicted, labels=names, average="weighted", zero_division=_NONE_AT_ALL)),
-        "mcc": float(matthews_corrcoef(gold, predicted)),
+        "mcc": float(matthews_corrcoef(gold, predicted)) if several else 0.0,
         "log_loss": float(log_loss(gold, clipped / clipped.sum(axis=1, keepdims=True), labels=names)),
     }
     confusion = confusion_matrix(gold, predicted, labels=names)

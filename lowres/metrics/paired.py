@@ -240,12 +240,12 @@ def _scores(
         runs = method.reshape(subsets * seeds, items)
         if metric == "accuracy":
             right = (runs == gold).T.astype(np.float32)
-            values = (weights @ right) / weights.sum(axis=1, keepdims=True)
+            values = (weights @ right).astype(np.float64) / weights.sum(axis=1, keepdims=True)
         else:
             of_run = runs.T[:, :, None] == classes
             hits = (of_run & of_gold[:, None, :]).reshape(items, -1).astype(np.float32)
-            true = (weights @ hits).reshape(len(weights), -1, labels)
+            true = (weights @ hits).reshape(len(weights), -1, labels).astype(np.float64)
             said = (weights @ of_run.reshape(items, -1).astype(np.float32)).reshape(len(weights), -1, labels)
             values = (2 * true / np.maximum(said + gold_counts[:, None, :], 1)).mean(axis=2)
-        scores.append(values.reshape(len(weights), subsets, seeds).astype(np.float64))
+        scores.append(values.reshape(len(weights), subsets, seeds))
     return scores[0] if len(scores) == 1 else scores[0] - scores[1]

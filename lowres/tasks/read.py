@@ -67,12 +67,6 @@ def read_rows(files: Iterable[RawFile], layout: Layout) -> list[Row]:
     return rows
 
 
-def header_of(file: RawFile, layout: Layout) -> list[str]:
-    """The column names of a table. Raises DataError where the file is not a table of this layout."""
-    first = next(iter(_tables(file, layout)), None)
-    return [] if first is None else list(first)
-
-
 def read_bytes(file: RawFile) -> bytes:
     """The file's bytes, unpacked. Raises DataError where it is damaged or cut short."""
     data = file.path.read_bytes()
@@ -80,7 +74,7 @@ def read_bytes(file: RawFile) -> bytes:
         if data.startswith(magic):
             try:
                 return unpack(data)
-            except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+            except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
                 raise DataError(
                     f"{file.shown}: its compression is damaged or cut short ({error}); fetch it again"
                 ) from error
