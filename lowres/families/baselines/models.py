@@ -22,6 +22,7 @@ from lowres.families.baselines.spec import Features
 PUBLISHED_C = {"tfidf-lr": 10.0, "nb-svm": 1.0}
 _ABSENT = -30.0  # the score of a class that the subset lacks: a probability of about 1e-13
 _MAX_ITERATIONS = 5000
+_TOLERANCE = 1e-5  # scikit-learn's 1e-4 stops early enough for the order of the texts to change predictions
 _MOST_TEXTS_ROTATED = 1500
 
 
@@ -194,7 +195,9 @@ def _logistic(features: Sparse, gold: np.ndarray, labels: int, c: float) -> tupl
         bias[present] = np.log(counts[present] / counts.sum())
         return weights, bias
     basis = _row_space(features)
-    model = LogisticRegression(C=c, max_iter=_MAX_ITERATIONS).fit(features if basis is None else basis.rows, gold)
+    model = LogisticRegression(C=c, max_iter=_MAX_ITERATIONS, tol=_TOLERANCE).fit(
+        features if basis is None else basis.rows, gold
+    )
     trained = model.coef_ if basis is None else basis.back(model.coef_, features)
     if len(present) == 2:
         # one row for the second label; half of it on each side is the same softmax
