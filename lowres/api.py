@@ -80,14 +80,17 @@ def execute(
     store, recipe = where.open_store(), planned.loaded.recipe
     folder = RunFolder(where.runs / recipe.name, planned, store)
     finder = Finder(store, [*where.mirrors, *mirrors_of_environment()], where.offline, on_fetch)
-    executor = LocalExecutor(store.root, folder.root / "logs", recipe.run.threads, recipe.run.timeout_s, where.offline)
+    settings = recipe.run
+    executor = LocalExecutor(
+        store.root, folder.root / "logs", settings.threads, settings.device, settings.timeout_s, where.offline
+    )
     started = time.monotonic()
     with _interrupts() as stop:
         try:
             outcome = Driver(planned, store, finder, folder, executor, observer, stop.is_set).run()
         finally:
-            command = shlex.join(["lowres", *sys.argv[1:]]) if sys.argv[0].endswith("lowres") else "lowres.run(...)"
-            folder.write_machine(command, recipe.run.threads, time.monotonic() - started)
+            if folder.root.is_dir():
+                folder.write_machine(_command(), settings.threads, time.monotonic() - started)
     return folder.root, outcome
 
 
@@ -110,6 +113,14 @@ def run(
     where = Where(Path(store) if store else None, [Path(mirror) for mirror in mirrors], offline, Path(runs))
     folder, _ = execute(plan(recipe, until), where, observer or Quiet())
     return load_results(folder)
+
+
+def _command() -> str:
+    """The command line, where this is one."""
+    program = Path(sys.argv[0])
+    if program.name == "lowres" or program.parts[-2:] == ("lowres", "__main__.py"):
+        return shlex.join(["lowres", *sys.argv[1:]])
+    return "lowres.run(...)"
 
 
 @contextmanager

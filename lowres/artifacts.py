@@ -121,6 +121,8 @@ class Manifest(BaseModel):
     files: dict[str, str]
     facts: dict[str, Any]
     cost: Cost
+    threads: int = 1
+    device: str = "cpu"
     lowres: str
     created: str
 

@@ -90,8 +90,9 @@ class CorpusCard(Card):
     script: str
     """ISO 15924."""
     format: Literal["mediawiki", "jsonl"]
-    date: str = Field(pattern=r"^\d{4}(\d{2}(\d{2})?)?$")
-    """Of the dump or the crawl: YYYYMMDD, YYYYMM or YYYY."""
+    date: str = Field(pattern=r"^(unknown|\d{4}(\d{2}(\d{2})?)?)$")
+    """Of the dump or the crawl: YYYYMMDD, YYYYMM, YYYY, or unknown."""
+    files: tuple[CardFile, ...] = Field(min_length=1, max_length=1)
     text_field: str = "text"
     title_field: str = "title"
 
@@ -223,7 +224,10 @@ def validated(model: type[Model], content: dict[str, Any], where: str) -> Model:
 
 def faults(model: type[BaseModel], error: ValidationError, where: str, prefix: str = "") -> Iterator[str]:
     """One line a fault: file, key, rule, what came, and the key that was meant."""
-    for fault in error.errors():
+    every = error.errors()
+    for fault in every:
+        if any(len(other["loc"]) > len(fault["loc"]) == _shared(other["loc"], fault["loc"]) for other in every):
+            continue  # what is wrong inside is said; that the whole is wrong follows
         key = prefix + ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
             known = _fields_at(model, fault["loc"][:-1])
@@ -237,6 +241,11 @@ def faults(model: type[BaseModel], error: ValidationError, where: str, prefix: s
         else:
             message = fault["msg"][0].lower() + fault["msg"][1:]
             yield f"{where}: {key} is {_short(fault['input'])}; {message}"
+
+
+def _shared(one: tuple[int | str, ...], other: tuple[int | str, ...]) -> int:
+    """How many leading parts two places have in common."""
+    return next((k for k, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _short(value: Any) -> str:

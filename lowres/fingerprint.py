@@ -45,10 +45,19 @@ class Spec(BaseModel):
             extra = info.json_schema_extra
             if isinstance(extra, dict) and "neutral" in extra and value == extra["neutral"]:
                 continue
-            kept[name] = (
-                value.hashed() if isinstance(value, Spec) else self.model_dump(mode="json", include={name})[name]
-            )
+            kept[name] = _hashed(value, self.model_dump(mode="json", include={name})[name])
         return kept
+
+
+def _hashed(value: Any, dumped: Any) -> Any:
+    """The JSON of a field's value, with `hashed` applied to every Spec in it, however deep."""
+    if isinstance(value, Spec):
+        return value.hashed()
+    if isinstance(value, list | tuple):
+        return [_hashed(item, json_item) for item, json_item in zip(value, dumped, strict=True)]
+    if isinstance(value, dict):
+        return {key: _hashed(item, dumped[str(key)]) for key, item in value.items()}
+    return dumped
 
 
 def added_later(default: Any, *, neutral: Any, **options: Any) -> Any:

@@ -3,7 +3,7 @@
 import difflib
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -108,6 +108,8 @@ class LoadedRecipe:
     corpus: tuple[CorpusCard, Path] | None
     tasks: tuple[tuple[TaskCard, Path], ...]
     path: Path | None = None
+    content: dict[str, Any] = field(default_factory=dict)
+    """As TOML would hold it, overrides applied."""
 
     @property
     def name(self) -> str:
@@ -139,7 +141,7 @@ def build_recipe(content: dict[str, Any], where: str = "recipe", path: Path | No
         found.extend(_cross_faults(recipe, methods, where))
     if found or recipe is None:
         raise RecipeError(found)
-    return LoadedRecipe(recipe, corpus, tuple(tasks), path)
+    return LoadedRecipe(recipe, corpus, tuple(tasks), path, content)
 
 
 def _methods(content: dict[str, Any], where: str, found: list[str]) -> dict[str, MethodBlock]:
@@ -200,7 +202,8 @@ def _cross_faults(recipe: Recipe, methods: dict[str, MethodBlock], where: str) -
     found = []
     if recipe.corpus is None:
         for name, method in methods.items():
-            if getattr(method, "init", None) in ("pretrain", "random"):
+            own = getattr(method, "init", None) == "random" and getattr(method, "tokenizer", None) == "gpt2"
+            if getattr(method, "init", None) in ("pretrain", "random") and not own:
                 found.append(
                     f'{where}: methods.{name} needs a corpus (for its tokenizer); name one: corpus = "vi/mini"'
                 )

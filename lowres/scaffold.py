@@ -87,5 +87,5 @@ def _corpus_card(iso: str, wiki: str, name: str, dump: Path | None) -> str:
         raise RecipeError(f"--dump {dump}: no such file")
     where = f'path = "{dump.resolve()}"\nsha256 = "{file_sha256(dump)}"\nbytes = {dump.stat().st_size}'
     digits = "".join(part for part in dump.name.split("-") if part.isdigit())
-    date = digits if len(digits) == 8 else "0000"
+    date = digits if len(digits) == 8 else "unknown"
     return _CORPUS_CARD.format(wiki=wiki, iso=iso, script="unknown", date=date, name=name, where=where)

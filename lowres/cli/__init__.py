@@ -5,9 +5,8 @@ import sys
 import typer
 
 from lowres.cli import compare, look, use, write
+from lowres.cli.options import EXIT_FAULT, EXIT_STOPPED, EXIT_USAGE
 from lowres.errors import LowresError, RecipeError, Stopped
-
-EXIT_FAULT, EXIT_USAGE, EXIT_CELLS_FAILED, EXIT_STOPPED = 1, 2, 3, 130
 
 app = typer.Typer(
     help="lowres: for your language, your labels and your budget, which transfers better, and how sure are we?",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from lowres.cli.options import Mirror, Offline, RecipeName, RunName, Runs, Set, StoreFolder, Until
+from lowres.cli.options import EXIT_CELLS_FAILED, Mirror, Offline, RecipeName, RunName, Runs, Set, StoreFolder, Until
 from lowres.errors import RecipeError
 
 
@@ -26,6 +26,7 @@ def run(
     from lowres.recipe import load_recipe
     from lowres.report.page import write_report
     from lowres.report.results import load_results
+    from lowres.report.summary import summarise
     from lowres.report.terminal import print_terminal
 
     started = time.monotonic()
@@ -34,14 +35,14 @@ def run(
     where = api.Where(store, mirror or [], offline, runs)
     with Watcher(console) as watcher:
         folder, outcome = api.execute(planned, where, watcher, watcher.fetched)
-    results = load_results(folder)
-    page = write_report(folder)
-    print_terminal(results, console)
+    summary = summarise(load_results(folder))
+    page = write_report(folder, summary)
+    print_terminal(summary.results, console, summary)
     console.print(f"report: {page}   ({time.monotonic() - started:.0f} s)", soft_wrap=True)
     if outcome.errors:
         for line in outcome.errors:
             console.print(f"failed: {line}", style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(3)
+        raise typer.Exit(EXIT_CELLS_FAILED)
 
 
 def plan(recipe: RecipeName, overrides: Set = None, store: StoreFolder = None, until: Until = None) -> None:
@@ -99,12 +100,15 @@ def report(run_name: RunName) -> None:
     from lowres.cli.use import run_folder
     from lowres.report.page import write_report
     from lowres.report.results import load_results
+    from lowres.report.summary import summarise
     from lowres.report.terminal import print_terminal
 
     folder = run_folder(run_name)
     console = Console(highlight=False)
-    print_terminal(load_results(folder), console)
-    console.print(f"report: {write_report(folder)}", soft_wrap=True)
+    summary = summarise(load_results(folder))
+    page = write_report(folder, summary)
+    print_terminal(summary.results, console, summary)
+    console.print(f"report: {page}", soft_wrap=True)
 
 
 def _stage(until: str | None) -> str | None:

@@ -79,10 +79,10 @@ class Driver:
 
         Raises DataError on faulty data and Stopped when asked to stop; both keep what stands.
         """
-        self.folder.begin()
         missing = walk_back(self.plan.wanted(), self.store)
-        self.observer.planned(self.plan, missing)
         files = self._files(missing)
+        self.folder.begin()
+        self.observer.planned(self.plan, missing)
         ends = {node.id for node in self.plan.wanted()}
         self._open_cells = [cell for cell in self.plan.cells if cell.scores.id in ends]
         try:

@@ -1,4 +1,4 @@
-"""The local executor: workers on this machine, one a family, within the machine's cores."""
+"""The local executor: workers on this machine, each of one family or of data, within the machine's cores."""
 
 import json
 import os
@@ -31,12 +31,13 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def worker_environment(threads: int, offline: bool) -> dict[str, str]:
+def worker_environment(threads: int, device: str, offline: bool) -> dict[str, str]:
     """A worker's environment: threads fixed before any library is imported, hashes stable, hubs shut if offline."""
     environment = dict(os.environ)
     environment.update({name: str(threads) for name in _THREAD_VARIABLES})
     environment["TOKENIZERS_PARALLELISM"] = "false"
     environment["PYTHONHASHSEED"] = "0"
+    environment["JAX_PLATFORMS"] = device if device == "cpu" else f"{device},cpu"
     flags = f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'} intra_op_parallelism_threads={threads}"
     environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {flags}".strip()
     if offline:
@@ -113,13 +114,12 @@ class LocalExecutor:
     family leaves to make room.
     """
 
-    def __init__(self, store: Path, logs: Path, threads: int, timeout_s: float | None, offline: bool):
+    def __init__(self, store: Path, logs: Path, threads: int, device: str, timeout_s: float | None, offline: bool):
         self.slots = max(1, cores() // threads)
         self._store, self._logs, self._timeout_s = store, logs, timeout_s
-        self._environment = worker_environment(threads, offline)
+        self._environment = worker_environment(threads, device, offline)
         self._workers: list[Worker] = []
         self._selector = DefaultSelector()
-        logs.mkdir(parents=True, exist_ok=True)
 
     @property
     def running(self) -> list[Job]:
@@ -141,6 +141,7 @@ class LocalExecutor:
         if worker is None:
             if len(self._workers) >= self.slots:
                 self._retire(idle[0])
+            self._logs.mkdir(parents=True, exist_ok=True)
             log = self._logs / f"{job.worker}.log"
             worker = Worker(job.worker, self._store, log, self._environment)
             self._workers.append(worker)

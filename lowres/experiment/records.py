@@ -2,13 +2,15 @@
 task and corpus. Tables and the report derive from these files, so merging two machines' results is copying files.
 
 runs/NAME/
-  recipe.toml               the recipe as it was read
+  recipe.toml               the recipe as resolved: overrides applied
   plan.json                 PlanRecord: the cells the recipe asks for, written before the first one runs
   cells/<cell id>/<n>.json  CellRecord, one an attempt
-  models/<LM id>.json       LanguageModelRecord
+  models/<method>.json      LanguageModelRecord
   tasks/<task id>.json      TaskRecord
   corpora/<corpus id>.json  CorpusRecord
   predictions/<id>/         copy of the predictions artifact of every cell that ended ok
+  classifiers/<cell id>/    the classifiers that are kept (run.keep)
+  logs/<worker>.log         what the workers' libraries printed
   machine.json              MachineRecord of the last run
 """
 
@@ -45,12 +47,14 @@ class CellRecord(Record):
     scores: dict[str, dict[str, float]] = {}
     """split (dev, test) -> score name (macro_f1, accuracy, weighted_f1, mcc, log_loss) -> value."""
     cost: Cost = Cost()
-    """Of this cell's own stages: LM tuning if its own, classifier, prediction."""
+    """Of this cell's own stages: classifier and prediction."""
+    tuning: Cost | None = None
+    """Of fitting the language model to the task's text; cells that share a tuned model share this cost."""
     language_model: str | None = None
     """Id of the LM's record, None for a family without one."""
     parameters: int | None = None
     artifacts: dict[str, str] = {}
-    """role (classifier, predictions, scores, subset, task) -> artifact id."""
+    """role (classifier, predictions, scores, subset) -> artifact id."""
     settings: dict[str, Any] = {}
     """The method block as resolved."""
     finished: str = ""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import tomli_w
 from pydantic import BaseModel
 
 from lowres.artifacts import Cost, Manifest, Node, write_json
@@ -27,19 +28,14 @@ class RunFolder:
 
     def __init__(self, root: Path, plan: Plan, store: Store):
         self.root, self.plan, self.store = root, plan, store
-        with disk_faults(str(root)):
-            for name in ("cells", "models", "tasks", "corpora", "predictions", "classifiers", "logs"):
-                (root / name).mkdir(parents=True, exist_ok=True)
 
     def begin(self) -> None:
-        """Writes the plan and the recipe, before anything is computed."""
+        """Makes the folder and writes the plan and the recipe as resolved, before anything is computed."""
+        with disk_faults(str(self.root)):
+            for name in ("cells", "models", "tasks", "corpora", "predictions", "classifiers"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+            (self.root / "recipe.toml").write_text(_toml(self.plan.loaded.content), encoding="utf-8")
         _write(self.root / "plan.json", self.plan.record())
-        if self.plan.loaded.path is not None:
-            shutil.copyfile(self.plan.loaded.path, self.root / "recipe.toml")
-
-    def succeeded(self, cell: Cell) -> bool:
-        """Whether some attempt at the cell ended ok."""
-        return any(record.status == "ok" for record in self.attempts(cell))
 
     def attempts(self, cell: Cell) -> list[CellRecord]:
         """All attempts at a cell, oldest first."""
@@ -74,7 +70,8 @@ class RunFolder:
             scores={split: self._facts(cell.scores).get(split, {}) for split in ("dev", "test")}
             if status == "ok"
             else {},
-            cost=self._cell_cost(cell),
+            cost=self._sum_of_costs(cell.classifier, cell.predictions),
+            tuning=self._tuning_cost(cell.classifier),
             language_model=model.weights.id if model else None,
             parameters=self._facts(cell.classifier).get("parameters"),
             artifacts={role: node.id for role, node in nodes.items()},
@@ -171,9 +168,14 @@ class RunFolder:
         name = "GPT-2 BPE" if "gpt2" in node.stage.name else f"SentencePiece {node.spec.hashed()['subword']['model']}"
         return {"name": name, **facts}
 
-    def _cell_cost(self, cell: Cell) -> Cost:
-        """Of the cell's own stages: classifier and prediction, where they stand."""
-        manifests = [self._manifest(node) for node in (cell.classifier, cell.predictions)]
+    def _tuning_cost(self, classifier: Node) -> Cost | None:
+        """Of the language models that were tuned for this classifier; None where none was."""
+        tuned = [node for node in classifier.inputs.values() if node.stage.name.endswith(".tune_lm")]
+        return self._sum_of_costs(*tuned) if tuned else None
+
+    def _sum_of_costs(self, *nodes: Node) -> Cost:
+        """Seconds add up, the peak is the highest; what does not stand counts nothing."""
+        manifests = [self._manifest(node) for node in nodes]
         parts = [manifest.cost for manifest in manifests if manifest]
         return Cost(
             wall_s=sum(part.wall_s for part in parts),
@@ -229,6 +231,19 @@ def processor_name() -> str:
     flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), [])
     fast = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
     return f"{name} ({', '.join(fast)})" if fast else name
+
+
+def _toml(content: dict[str, Any]) -> str:
+    """A recipe's content as TOML; method blocks made in Python are written as their fields."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, BaseModel):
+            value = value.model_dump(mode="json", exclude_none=True)
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+    return tomli_w.dumps(plain(content))
 
 
 def _write(path: Path, record: BaseModel) -> None:

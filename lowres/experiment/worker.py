@@ -125,6 +125,8 @@ def _finish(job: Job, run: Run, meter: CostMeter) -> None:
         files=files,
         facts=run.facts,
         cost=meter.cost(on_accelerator=job.device != "cpu", **counted),
+        threads=job.threads,
+        device=job.device,
         lowres=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from lowres import cli
+from lowres.cli import options
 from lowres.artifacts import Stage
 from lowres.cards import Card, CardFile, Carving, CorpusCard, LanguageCard, Layout, TaskCard, TokenizerCard
 from lowres.experiment.plan import LAST_STAGES
@@ -153,7 +153,7 @@ def test_every_override_in_the_documents_works(override, repository):
 
 def test_exit_codes():
     codes = {int(code) for code in rows(sections(text_of("recipes.md"))["Exit codes"])}
-    assert codes == {0, cli.EXIT_FAULT, cli.EXIT_USAGE, cli.EXIT_CELLS_FAILED, cli.EXIT_STOPPED}
+    assert codes == {0, options.EXIT_FAULT, options.EXIT_USAGE, options.EXIT_CELLS_FAILED, options.EXIT_STOPPED}
 
 
 def test_the_stages_at_which_a_run_can_stop():

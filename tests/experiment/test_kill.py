@@ -1,0 +1,118 @@
+"""Killed at any moment and run again, a run ends with the same predictions, byte for byte."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TINY = Path(__file__).with_name("tiny.toml")
+
+
+def command(place: Path) -> list[str]:
+    return [
+        *(sys.executable, "-m", "lowres", "run", str(TINY), "--offline"),
+        *("--store", str(place / "store"), "--runs", str(place / "runs")),
+    ]
+
+
+def run(place: Path) -> None:
+    place.mkdir(exist_ok=True)
+    done = subprocess.run(command(place), cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def predictions(place: Path) -> dict[str, bytes]:
+    files = (place / "runs/tiny/predictions").glob("*/predictions.parquet")
+    return {path.parent.name: path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """An uninterrupted run."""
+    place = tmp_path_factory.mktemp("whole")
+    run(place)
+    return place
+
+
+def killed_when(place: Path, moment) -> None:
+    """Starts a run and kills its driver, not its workers, as soon as `moment()` is true."""
+    place.mkdir(exist_ok=True)
+    with (place / "log").open("w") as log:
+        process = subprocess.Popen(command(place), cwd=place, stdout=log, stderr=log, start_new_session=True)
+    try:
+        until = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < until and not moment():
+            time.sleep(0.02)
+        assert process.poll() is None, (place / "log").read_text()
+        process.kill()
+        process.wait()
+        _wait_for_orphans(process.pid)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _wait_for_orphans(session: int) -> None:
+    """The workers leave by themselves when the driver is gone."""
+    import psutil
+
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        if not any(_session(process) == session for process in psutil.process_iter()):
+            return
+        time.sleep(0.05)
+    raise AssertionError("a worker outlived its driver")
+
+
+def _session(process) -> int | None:
+    try:
+        return os.getsid(process.pid) if process.status() != "zombie" else None
+    except (ProcessLookupError, PermissionError, OSError):
+        return None
+
+
+def test_a_run_ends_with_a_report_and_the_predictions_of_every_cell(whole):
+    assert (whole / "runs/tiny/report.html").stat().st_size > 10_000
+    assert len(predictions(whole)) == 8
+
+
+@pytest.mark.parametrize("stage", ["build_corpus", "ulmfit.pretrain_lm", "gptj.pretrain_lm", "ulmfit.train_classifier"])
+def test_killed_in_a_stage_and_run_again_predictions_are_the_same(stage, whole, tmp_path):
+    from lowres import api
+    from lowres.experiment.plan import every_node
+    from lowres.recipe import load_recipe
+
+    wanted = {node.id for node in every_node(api.plan(load_recipe(TINY))).values() if node.stage.name == stage}
+
+    def under_way() -> bool:
+        building = tmp_path / "killed/store/building"
+        return building.is_dir() and any(path.name.split(".")[0] in wanted for path in building.iterdir())
+
+    place = tmp_path / "killed"
+    place.mkdir()
+    if stage != "build_corpus":  # what stands before the stage need not be built again for every case
+        shutil.copytree(whole / "store", place / "store")
+        _forget(place / "store", wanted)
+    killed_when(place, under_way)
+    run(place)
+    assert predictions(place) == predictions(whole)
+
+
+def _forget(store: Path, stage_ids: set[str]) -> None:
+    """Takes out of a finished store the artifacts of a stage and all that was made from them."""
+    import json
+
+    inputs = {
+        path.parent.name: set(json.loads(path.read_text(encoding="utf-8"))["inputs"].values())
+        for path in (store / "artifacts").glob("*/*/manifest.json")
+    }
+    gone = set(stage_ids)
+    while more := {artifact for artifact, read in inputs.items() if read & gone} - gone:
+        gone |= more
+    for artifact in gone:
+        shutil.rmtree(store / "artifacts" / artifact[:2] / artifact, ignore_errors=True)
