@@ -58,7 +58,7 @@ class UlmfitClassifier:
     """A trained classifier (lowres.training.classifier.Classifier). models: configuration and network by direction."""
 
     def __init__(self, models: Sequence[tuple[LmConfig, SequentialRNN]], tokenizer: Tokenizer, shape: Shape):
-        self.models, self.tokenizer, self.labels, self.bptt = models, tokenizer, shape.labels, shape.bptt
+        self.models, self.tokenizer, self.shape, self.labels = models, tokenizer, shape, shape.labels
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """(len(texts), labels) float32, rows sum to 1."""
@@ -75,7 +75,7 @@ class UlmfitClassifier:
         out = np.zeros((len(encoded), len(self.labels)), np.float64)
         for start in range(0, len(order), _ROWS):
             rows = order[start : start + _ROWS]
-            ids = pad_chunks([encoded[k] for k in rows], self.tokenizer.pad_id, self.bptt)
+            ids = pad_chunks([encoded[k] for k in rows], self.tokenizer.pad_id, self.shape.bptt)
             scores = model(ids.to(device))[0]
             out[rows] = scores.double().softmax(1).cpu().numpy()
         return out

@@ -65,7 +65,7 @@ class Journal(Callback):
         self._valid_loss, self._valid_targets = 0.0, 0
 
     def restore(self) -> bool:
-        """Puts the newest checkpoint into the learner, whose optimiser must be there. False where there is none."""
+        """Reads the newest checkpoint and puts its weights into the learner. False where there is none."""
         latest = self.checkpoints.latest()
         if latest is None:
             return False
@@ -74,11 +74,14 @@ class Journal(Callback):
         self.place = Place(**about["place"])
         self._restored = tensors
         put_weights(self.learn.model, _part(tensors, "model."), str(latest[1]))
-        moments = _part(tensors, "moments.")
-        for number, (parameter, _, state, _) in enumerate(self.learn.opt.all_params()):
-            state.update({name.split(".", 1)[1]: t for name, t in moments.items() if name.startswith(f"{number}.")})
-            self.learn.opt.state[parameter] = state
         return True
+
+    def before_fit(self):
+        """Puts back the optimiser's moments: Learner.freeze_to, which comes before each fit, clears them."""
+        moments = _part(self._restored, "moments.")
+        for number, (parameter, _, state, _) in enumerate(self.learn.opt.all_params()):
+            found = _part(moments, f"{number}.")
+            self.learn.opt.state[parameter] = state | {name: t.to(parameter.device) for name, t in found.items()}
 
     def before_epoch(self):
         """Skips the epochs of this phase that a checkpoint has behind it."""
@@ -104,7 +107,7 @@ class Journal(Callback):
 
     def after_batch(self):
         """Counts the step; saves when it is time; stops the fit when asked to, or when the loss is not a number."""
-        loss = float(self.learn.loss)
+        loss = self.learn.loss.item()
         if not self.learn.training:
             targets = self.learn.yb[0].numel()
             self._valid_loss += loss * targets

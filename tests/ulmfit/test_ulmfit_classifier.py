@@ -1,0 +1,137 @@
+"""Classifiers: trained, stopped and gone on with, read back, both directions; and generation."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from lowres.artifacts import Predictions, Run, Task
+from lowres.errors import DataError, Stopped
+from lowres.families.contract import PredictSpec
+from lowres.families.ulmfit.classify import load
+from lowres.families.ulmfit.generate import load as load_generator
+from lowres.families.ulmfit.generate import pick
+from lowres.families.ulmfit.spec import ClassifierSpec, InitSpec
+from lowres.families.ulmfit.stages import classifier_phases, init_lm, predict, train_classifier
+from lowres.training.classifier import TextPolicy
+
+SPEC = ClassifierSpec(seed=0, batch_size=16, min_steps=20, lr=6e-2, drop_mult=0.1)
+
+
+@pytest.fixture(scope="module")
+def lms(tmp_path_factory, tokenizer):
+    made = {}
+    for way in ("forward", "backward"):
+        made[f"lm_{way}"] = tmp_path_factory.mktemp(way)
+        run = Run(out=made[f"lm_{way}"], work=made[f"lm_{way}"], seed=0)
+        init_lm({"tokenizer": tokenizer}, InitSpec(emb_size=16, n_hid=24, n_layers=2, seed=0, direction=way), run)
+    return made
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, lms, task, subset):
+    run = Run(out=tmp_path_factory.mktemp("classifier"), work=tmp_path_factory.mktemp("work"), seed=0)
+    inputs = {"lm_forward": lms["lm_forward"], "task": task, "subset": subset}
+    train_classifier(inputs, SPEC, run)
+    return run.out, run.facts
+
+
+def _accuracy(folder) -> float:
+    table = Predictions(folder).table().to_pydict()
+    rows = [k for k, split in enumerate(table["split"]) if split == "test"]
+    return float(np.mean([table["label"][k] == table["predicted"][k] for k in rows]))
+
+
+def test_a_separable_task_is_learnt(trained, task, new_run):
+    folder, facts = trained
+    run = new_run("predictions")
+    predict({"classifier": folder, "task": task}, PredictSpec(), run)
+    assert _accuracy(run.out) >= 0.95
+    assert facts["labels_used"] == 64 and facts["parameters"] > 10_000
+    assert len(pq.read_table(run.out / "predictions.parquet")) == 48
+
+
+def test_the_folder_alone_gives_the_same_predictions(trained, task, tmp_path):
+    import shutil
+
+    folder, _ = trained
+    shutil.copytree(folder, tmp_path / "moved")
+    texts = [document.text for document in Task(task).split("test")]
+    here, there = load(folder), load(tmp_path / "moved")
+    first = here.predict_proba(texts)
+    assert np.array_equal(first, there.predict_proba(texts))
+    assert here.labels == Task(task).labels and first.dtype == np.float32
+    assert np.allclose(first.sum(1), 1, atol=1e-6)
+    assert TextPolicy.read(folder).max_chars == 400
+    order = np.random.default_rng(0).permutation(len(texts))
+    shuffled = here.predict_proba([texts[k] for k in order])
+    assert np.allclose(shuffled, first[order], atol=2e-2), "a text's row does not depend on its neighbours"
+    assert here.predict_proba([]).shape == (0, 2)
+    assert here.predict_proba([""]).shape == (1, 2)
+
+
+def test_stopped_and_run_again_gives_the_same_bytes(trained, lms, task, subset, new_run):
+    folder, _ = trained
+    inputs = {"lm_forward": lms["lm_forward"], "task": task, "subset": subset}
+    stops = 0
+    while True:
+        run = new_run("pieces", 25)
+        try:
+            train_classifier(inputs, SPEC, run)
+            break
+        except Stopped:
+            stops += 1
+    assert 5 <= stops < 50, "stopped in every cycle"
+    name = "forward/model.safetensors"
+    assert (run.out / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_both_directions_are_averaged(lms, task, subset, new_run, trained):
+    run = new_run("both")
+    train_classifier({**lms, "task": task, "subset": subset}, SPEC, run)
+    assert (run.out / "forward/model.safetensors").read_bytes() == (
+        trained[0] / "forward/model.safetensors"
+    ).read_bytes()
+    texts = [document.text for document in Task(task).split("dev")]
+    both = load(run.out)
+    forward, backward = (type(both)([model], both.tokenizer, both.shape) for model in both.models)
+    parts = [model.predict_proba(texts) for model in (forward, backward)]
+    assert not np.allclose(parts[0], parts[1], atol=1e-4)
+    assert np.allclose(both.predict_proba(texts), (parts[0] + parts[1]) / 2, atol=1e-6)
+
+
+def test_layered_unfreezing_opens_one_group_a_cycle():
+    spec = ClassifierSpec(seed=0, lr=0.08, rate_factor=2.0, epochs=1, last_epochs=2, min_steps=30)
+    phases = classifier_phases(spec, groups=5, steps_per_epoch=4)
+    assert [phase.freeze_to for phase in phases] == [-1, -2, -3, 0]
+    assert [phase.epochs for phase in phases] == [8, 8, 8, 30]
+    assert phases[0].rates == (0.005, 0.01, 0.02, 0.04, 0.08)
+    assert [phase.rates[-1] for phase in phases] == [0.08, 0.04, 0.02, 0.01]
+    many = classifier_phases(spec, groups=5, steps_per_epoch=400)
+    assert [phase.epochs for phase in many] == [1, 1, 1, 2]
+    assert [p.freeze_to for p in classifier_phases(spec.model_copy(update={"unfreezing": "all"}), 5, 4)] == [0]
+
+
+def test_generation_is_seeded_and_refuses_a_backward_model(lms):
+    generator = load_generator(lms["lm_forward"])
+    first = generator.generate("Hà Nội", 20, 1.0, 0, 1.0, 1)
+    assert first == generator.generate("Hà Nội", 20, 1.0, 0, 1.0, 1)
+    assert first.startswith("Hà Nội") and first != generator.generate("Hà Nội", 20, 1.0, 0, 1.0, 2)
+    assert generator.generate("", 5, 0.0, 0, 1.0, 1) == generator.generate("", 5, 0.0, 0, 1.0, 9)
+    with pytest.raises(DataError, match="backward"):
+        load_generator(lms["lm_backward"])
+
+
+def test_pick_keeps_to_top_k_and_top_p():
+    scores = torch.log(torch.tensor([0.5, 0.1, 0.3, 0.1]))
+    draws = torch.Generator().manual_seed(0)
+
+    def drawn(**settings):
+        return {
+            pick(scores, draws=draws, **{"temperature": 1.0, "top_k": 0, "top_p": 1.0, **settings}) for _ in range(200)
+        }
+
+    assert drawn() == {0, 1, 2, 3}
+    assert drawn(top_k=2) == {0, 2}
+    assert drawn(top_p=0.5) == {0} and drawn(top_p=0.6) == {0, 2}
+    assert drawn(temperature=0.0) == {0}
