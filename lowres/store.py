@@ -36,10 +36,12 @@ def disk_faults(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StoreError(f"{what}: the disk is full; free some space or name another store with --store") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StoreError(f"{what}: may not be written; name a folder of your own with --store") from error
+        if error.errno in (errno.ENOTDIR, errno.EEXIST):
+            raise StoreError(f"{what}: a file is in the way; name another folder with --store") from error
         raise
 
 

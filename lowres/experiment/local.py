@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -197,7 +198,10 @@ class LocalExecutor:
     def _retire(self, worker: Worker, kill: bool = False) -> int:
         self._selector.unregister(worker.read_fd)
         self._workers.remove(worker)
-        return worker.close(kill)
+        code = worker.close(kill)
+        if worker.job is not None:  # it left in the middle: what it was building is worth nothing, its checkpoints are
+            shutil.rmtree(self._store / "building" / f"{worker.job.id}.{worker.process.pid}", ignore_errors=True)
+        return code
 
     def close(self) -> None:
         """Ends every worker; one that still runs a job is killed (its artifact stays unbuilt, its checkpoints stay)."""

@@ -1,6 +1,6 @@
 """The tables of a report, as text in cells, whatever they are then written to: page, Markdown or terminal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -179,13 +179,14 @@ def cost_table(results: Results) -> Table:
     order = sorted(sizes, key=size_order)
     columns = (
         *text_columns("Method"),
-        *number_columns("Parameters", "Pretraining", "its bytes", "its peak memory"),
+        *number_columns("Parameters", "Pretraining", "its bytes", "its peak memory", "Tuning"),
         *number_columns(*(f"Cell, {'all' if size == 'full' else fmt.count(size)}" for size in order)),
         *number_columns("Bytes seen", "Peak memory"),
     )
     rows = tuple(_cost_row(results, method, order) for method in results.methods)
     notes = [
-        "Pretraining is paid once for a language model, however many cells use it. Time and bytes seen are means over "
+        "Pretraining is paid once for a language model, however many cells use it; so is tuning, its adaptation to a "
+        "task's unlabelled text (mean over the tuned models). Time and bytes seen are means over "
         "the cells that ended ok; peak memory is the largest of a cell. Bytes seen count repetitions."
     ]
     shared: dict[str, list[str]] = {}
@@ -212,10 +213,17 @@ def _cost_row(results: Results, method: str, sizes: Iterable[TrainSize]) -> tupl
         Cell(fmt.duration(trained.wall_s) if trained else "-"),
         Cell(fmt.large(trained.bytes_seen, "B") if trained else "-"),
         Cell(fmt.large(trained.peak_bytes, "B") if trained else "-"),
+        Cell(_tuning_time(done)),
         *times,
         Cell(fmt.large(seen, "B")),
         Cell(fmt.large(max((cell.cost.peak_bytes for cell in done), default=None), "B")),
     )
+
+
+def _tuning_time(cells: Sequence[CellRecord]) -> str:
+    """Mean seconds of the tuned language models; cells that share one say the same cost."""
+    costs = {(cell.task, cell.tuning.wall_s) for cell in cells if cell.tuning}
+    return fmt.duration(sum(seconds for _, seconds in costs) / len(costs)) if costs else "-"
 
 
 def failure_table(results: Results) -> Table:

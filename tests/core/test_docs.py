@@ -11,9 +11,9 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from lowres.cli import options
 from lowres.artifacts import Stage
 from lowres.cards import Card, CardFile, Carving, CorpusCard, LanguageCard, Layout, TaskCard, TokenizerCard
+from lowres.cli import options
 from lowres.experiment.plan import LAST_STAGES
 from lowres.families import NAMES, family
 from lowres.recipe import Recipe, apply_override, build_recipe

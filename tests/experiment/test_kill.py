@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-TINY = Path(__file__).with_name("tiny.toml")
+TINY = Path(__file__).parents[1] / "tiny.toml"
 
 
 def command(place: Path) -> list[str]:
@@ -21,7 +21,6 @@ def command(place: Path) -> list[str]:
 
 
 def run(place: Path) -> None:
-    place.mkdir(exist_ok=True)
     done = subprocess.run(command(place), cwd=place, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -31,17 +30,8 @@ def predictions(place: Path) -> dict[str, bytes]:
     return {path.parent.name: path.read_bytes() for path in files}
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
-    """An uninterrupted run."""
-    place = tmp_path_factory.mktemp("whole")
-    run(place)
-    return place
-
-
 def killed_when(place: Path, moment) -> None:
     """Starts a run and kills its driver, not its workers, as soon as `moment()` is true."""
-    place.mkdir(exist_ok=True)
     with (place / "log").open("w") as log:
         process = subprocess.Popen(command(place), cwd=place, stdout=log, stderr=log, start_new_session=True)
     try:
@@ -76,13 +66,13 @@ def _session(process) -> int | None:
         return None
 
 
-def test_a_run_ends_with_a_report_and_the_predictions_of_every_cell(whole):
-    assert (whole / "runs/tiny/report.html").stat().st_size > 10_000
-    assert len(predictions(whole)) == 8
+def test_a_run_ends_with_a_report_and_the_predictions_of_every_cell(tiny):
+    assert (tiny.root / "runs/tiny/report.html").stat().st_size > 10_000
+    assert len(predictions(tiny.root)) == 8
 
 
 @pytest.mark.parametrize("stage", ["build_corpus", "ulmfit.pretrain_lm", "gptj.pretrain_lm", "ulmfit.train_classifier"])
-def test_killed_in_a_stage_and_run_again_predictions_are_the_same(stage, whole, tmp_path):
+def test_killed_in_a_stage_and_run_again_predictions_are_the_same(stage, tiny, tmp_path):
     from lowres import api
     from lowres.experiment.plan import every_node
     from lowres.recipe import load_recipe
@@ -96,11 +86,11 @@ def test_killed_in_a_stage_and_run_again_predictions_are_the_same(stage, whole, 
     place = tmp_path / "killed"
     place.mkdir()
     if stage != "build_corpus":  # what stands before the stage need not be built again for every case
-        shutil.copytree(whole / "store", place / "store")
+        shutil.copytree(tiny.root / "store", place / "store")
         _forget(place / "store", wanted)
     killed_when(place, under_way)
     run(place)
-    assert predictions(place) == predictions(whole)
+    assert predictions(place) == predictions(tiny.root)
 
 
 def _forget(store: Path, stage_ids: set[str]) -> None:
