@@ -1,5 +1,6 @@
 """The held-out loss of a language model: every document from an empty state, every text token counted once."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -33,7 +34,7 @@ def held_out_loss(
     model: MixedSequential, tokenizer: Tokenizer, texts: Sequence[str], run: Run, *, backward: bool, device: str = "cpu"
 ) -> HeldOutLoss:
     """The loss of a model in evaluation mode over some texts. Raises NotFinite, or DataError where there is no text."""
-    encoded = [text[::-1] if backward else text for text in tokenizer.encode(texts)]
+    encoded = [ids[::-1] if backward else ids for ids in tokenizer.encode(texts)]
     documents = sorted(([tokenizer.bos_id, *ids] for ids in encoded if ids), key=len, reverse=True)
     if not documents:
         raise DataError("the corpus has no held-out text; raise splits.test or take more documents")
@@ -41,7 +42,7 @@ def held_out_loss(
     for start in range(0, len(documents), _ROWS):
         nats += document_nats(model, documents[start : start + _ROWS], device)
         run.progress(min(start + _ROWS, len(documents)), len(documents), "documents")
-    if nats != nats or nats == float("inf"):
+    if not math.isfinite(nats):
         raise NotFinite("the held-out loss is not a number; the language model diverged in training")
     size, words = text_sizes(texts)
     return HeldOutLoss(

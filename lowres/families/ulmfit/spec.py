@@ -34,7 +34,7 @@ class Network(Spec):
     """qrnn: inputs that the first layer's product sees; the other layers see one."""
     precision: Precision = "bfloat16"
     """Of the products; weights, states, softmax and optimiser are float32. bfloat16 is twice as fast on a CPU with AMX
-     (4 M parameters, one core: 8,100 tokens/s against 4,000) and slower where the processor has no bfloat16."""
+     (4 M parameters, one core: 8,100 tokens/s against 4,000); try float32 where the processor has no bfloat16."""
 
 
 class Optimisation(Spec):
@@ -154,8 +154,6 @@ class ClassifierSettings(Spec):
     """Tokens through which gradients flow; longer texts are read in such pieces."""
     max_len: int = Field(default=1440, ge=1)
     """Last tokens of a text that are pooled."""
-    keep: Literal["last", "best"] = "last"
-    """best: the weights of the last cycle's epoch with the best macro-F1 on the subset's dev labels."""
 
 
 class ClassifierSpec(ClassifierSettings):
