@@ -1,6 +1,7 @@
 """Driving a plan to its end: what is ready is built, what fails is recorded, what stands is never built again."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +68,7 @@ class Driver:
     def __post_init__(self) -> None:
         self._labels = _labels(self.plan)
         self._nodes = every_node(self.plan)
+        self._shared = _shared_by_cells(self.plan)
         self._started: dict[str, float] = {}
         self._failures: dict[str, tuple[str, str]] = {}
         self._open_cells: list[Cell] = []
@@ -126,7 +128,10 @@ class Driver:
                     self._settle_cells()
 
     def _start_ready(self, waiting: dict[str, Node], again_at: dict[str, float], files: dict[str, Path]) -> None:
-        """Starts jobs whose inputs stand; those whose family's worker is warm go first."""
+        """Starts jobs whose inputs stand: what several cells wait for first, then those with a warm worker.
+
+        A language model is the longest way to its cells, so another family's must not wait until this one's are done.
+        """
         while self.executor.has_room():
             now = time.monotonic()
             self._pass_over_built(waiting)
@@ -139,7 +144,7 @@ class Driver:
                 if not self.executor.running and not any(moment > now for moment in again_at.values()):
                     self._plan_again(waiting)
                 return
-            node = next((node for node in ready if self.executor.warm(node.stage.worker)), ready[0])
+            node = max(ready, key=lambda node: (node.id in self._shared, self.executor.warm(node.stage.worker)))
             del waiting[node.id]
             self._start(node, files)
 
@@ -245,6 +250,21 @@ class Driver:
             for _ in self.executor.events(_SECONDS_BETWEEN_LOOKS):
                 pass
         raise Stopped("stopped; what was reached is kept, and the same command goes on from there")
+
+
+def _shared_by_cells(plan: Plan) -> set[str]:
+    """Ids of the nodes that more than one cell is made from."""
+    cells: Counter[str] = Counter()
+    for cell in plan.cells:
+        behind: dict[str, Node] = {}
+        stack = [cell.scores]
+        while stack:
+            node = stack.pop()
+            if node.id not in behind:
+                behind[node.id] = node
+                stack.extend(node.inputs.values())
+        cells.update(behind.keys())
+    return {node for node, count in cells.items() if count > 1}
 
 
 def _labels(plan: Plan) -> dict[str, str]:
