@@ -20,9 +20,9 @@ def language_model(rooms, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("lm")
     run = Run(folder, folder, seed=0)
-    spec = InitSpec(n_layer=2, n_embd=32, n_head=2, rotary_dim=8, n_ctx=32, seed=0)
+    spec = InitSpec(n_layer=1, n_embd=32, n_head=2, rotary_dim=8, n_ctx=32, seed=0)
     stages.init_lm({"tokenizer": rooms / "tokenizer"}, spec, run)
-    assert run.facts["origin"] == "random initialisation" and run.facts["architecture"] == "GPT-J, 2 layers of 32"
+    assert run.facts["origin"] == "random initialisation" and run.facts["architecture"] == "GPT-J, 1 layer of 32"
     return folder
 
 
@@ -75,7 +75,7 @@ def test_the_same_seed_gives_the_same_bytes_after_a_stop_too(rooms, language_mod
 
 def test_a_text_is_scored_alike_in_any_company(rooms):
     tokenizer = load_tokenizer(rooms / "tokenizer")
-    config = Config(tokenizer.vocab_size, n_ctx=32, n_layer=2, n_embd=32, n_head=2, rotary_dim=8)
+    config = Config(tokenizer.vocab_size, n_ctx=32, n_layer=1, n_embd=32, n_head=2, rotary_dim=8)
     params = init(config, 0)
     texts = ["The lake of Riga is good.", "x", "", "The market. " * 40]
     ids = classify.encode(texts, tokenizer, 2048).ids
@@ -87,7 +87,7 @@ def test_a_text_is_scored_alike_in_any_company(rooms):
 
 
 def test_padding_changes_no_feature(rooms):
-    config = Config(300, n_ctx=64, n_layer=2, n_embd=32, n_head=2, rotary_dim=8)
+    config = Config(300, n_ctx=64, n_layer=1, n_embd=32, n_head=2, rotary_dim=8)
     ids, params = np.arange(2, 22), init(config, 0)
     narrow, wide = (
         np.asarray(classify._features(params, *classify.padded([ids], shape, 2), config)) for shape in (32, 64)

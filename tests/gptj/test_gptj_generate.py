@@ -11,7 +11,7 @@ from lowres.tokenizers.base import load_tokenizer
 def generator(rooms, tmp_path_factory):
     folder = tmp_path_factory.mktemp("generate")
     tokenizer = load_tokenizer(rooms / "tokenizer")
-    config = Config(tokenizer.vocab_size + 4, n_ctx=16, n_layer=2, n_embd=32, n_head=2, rotary_dim=8)
+    config = Config(tokenizer.vocab_size + 4, n_ctx=16, n_layer=1, n_embd=32, n_head=2, rotary_dim=8)
     params = {name: 4 * np.asarray(array) for name, array in init(config, 3).items()}
     huggingface.save_lm(folder, params, config, tokenizer)
     return generate.load(folder)

@@ -19,7 +19,7 @@ from lowres.families.gptj.spec import (
 )
 from lowres.metrics.bits import held_out_texts
 
-SIZES = {"n_layer": 2, "n_embd": 32, "n_head": 2, "rotary_dim": 8, "n_ctx": 32}
+SIZES = {"n_layer": 1, "n_embd": 32, "n_head": 2, "rotary_dim": 8, "n_ctx": 32}
 TRAINING = {"batch_size": 8, "epochs": 3.0, "lr": 3e-3, "seed": 0}
 
 
@@ -46,7 +46,7 @@ def evaluated(folder, rooms, new_run):
 
 def test_pretraining_says_what_it_made(pretrained):
     _, facts = pretrained
-    assert facts["origin"] == "from scratch" and facts["architecture"] == "GPT-J, 2 layers of 32"
+    assert facts["origin"] == "from scratch" and facts["architecture"] == "GPT-J, 1 layer of 32"
     assert facts["parameters"] > 10_000 and facts["tokens_seen"] > 0
     assert facts["bytes_seen"] > facts["tokens_seen"]
     assert facts["valid_loss"] < np.log(300) - 1

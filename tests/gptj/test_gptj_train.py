@@ -104,6 +104,6 @@ def test_a_stopped_run_goes_on_to_the_same_weights(new_run):
 
 
 def test_a_loss_that_is_no_number_ends_training(new_run):
-    broken = init(CONFIG, 0) | {"head_bias": jnp.full(50, jnp.nan)}
+    broken = init(CONFIG, 0) | {"head_bias": np.full(50, np.nan, np.float32)}
     with pytest.raises(NotFinite, match="lower lr"):
         train.train_lm(broken, Rows(STREAM, 16, 8, 7), CONFIG, BOS, SPEC, new_run())

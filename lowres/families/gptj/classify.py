@@ -1,9 +1,9 @@
-"""GPT-J as a text classifier: a softmax on the masked concat of last, max and mean hidden state, frozen or fine-tuned."""
+"""GPT-J as a text classifier: a softmax on the masked concat of last, max and mean hidden state."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +82,8 @@ def padded(ids: Sequence[np.ndarray], shape: int, rows: int) -> tuple[np.ndarray
 def pooled(params: Params, tokens: Array, lengths: Array, config: Config, dropout: tuple[Array, float] | None) -> Array:
     """(texts, 3 D): the last, the greatest and the mean hidden state of each text, in float32.
 
-    tokens: (texts, shape), shape at most n_ctx or a multiple of it; longer texts are read in windows of n_ctx, each from an
-    empty context, and pooled over all of them. Padding counts nowhere (Howard and Ruder 2018, concat pooling).
+    tokens: (texts, shape), shape at most n_ctx or a multiple of it; longer texts are read in windows of n_ctx, each
+    from an empty context, and pooled over all of them. Padding counts nowhere (Howard and Ruder 2018, concat pooling).
     """
     texts, shape = tokens.shape
     lengths = jnp.maximum(lengths, 1)  # a row that only fills the batch: finite, so that its gradient is 0 and no NaN
@@ -185,7 +185,7 @@ class Batches:
 
     @classmethod
     def of(cls, ids: Sequence[np.ndarray], n_ctx: int, batch_size: int, seed: int) -> "Batches":
-        """A shape with fewer texts than a batch joins the next longer one: a compilation costs more than their padding."""
+        """A shape with fewer texts than a batch joins the next longer one: compiling costs more than their padding."""
         own = [shape_of(len(text), n_ctx) for text in ids]
         known = sorted(set(own))
         for shape, longer in zip(known, known[1:], strict=False):
@@ -197,7 +197,7 @@ class Batches:
         """Texts in a batch of this shape."""
         return max(min(self.batch_size, MOST_BATCH_TOKENS // shape), 1)
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Batches of a pass."""
         return sum(math.ceil(self.shapes.count(shape) / self.rows(shape)) for shape in set(self.shapes))
@@ -205,14 +205,20 @@ class Batches:
     def batch(self, step: int) -> tuple[int, list[int]]:
         """(shape, indices of the texts) of a step."""
         epoch, index = divmod(step, self.count)
-        generator = np.random.default_rng([self.seed, epoch])
-        order = [int(i) for i in generator.permutation(len(self.shapes))]
-        batches = []
-        for shape in sorted(set(self.shapes)):
-            members = [i for i in order if self.shapes[i] == shape]
-            rows = self.rows(shape)
-            batches += [(shape, members[start : start + rows]) for start in range(0, len(members), rows)]
-        return batches[int(generator.permutation(len(batches))[index])]
+        return _pass(self, epoch)[index]
+
+
+@lru_cache(maxsize=2)
+def _pass(batches: Batches, epoch: int) -> list[tuple[int, list[int]]]:
+    """The batches of one pass, in their order."""
+    generator = np.random.default_rng([batches.seed, epoch])
+    order = [int(i) for i in generator.permutation(len(batches.shapes))]
+    found = []
+    for shape in sorted(set(batches.shapes)):
+        members = [i for i in order if batches.shapes[i] == shape]
+        rows = batches.rows(shape)
+        found += [(shape, members[start : start + rows]) for start in range(0, len(members), rows)]
+    return [found[i] for i in generator.permutation(len(found))]
 
 
 @dataclass(frozen=True)
@@ -273,22 +279,19 @@ def train_full(
     width = 3 * config.n_embd
     params = without_heads(params) | {"pool_weights": jnp.zeros((width, labels)), "pool_bias": jnp.zeros(labels)}
     state = State(params, optimiser(spec.weight_decay, 0.99, (*MATRICES, "pool_weights")).init(params))
-    best, score = jax.tree.map(np.asarray, params), np.array([-1.0, -np.inf, 0])
+    best, score = jax.tree.map(np.array, params), np.array([-1.0, -np.inf, 0])  # copies: steps reuse the buffers
     checkpoints, start = Checkpoints(run.work / "checkpoints"), 0
     if saved := checkpoints.latest():
         start = saved[0]
         state, best, score = load_state(saved[1], (state, best, score))
     root, loss = jax.random.key(spec.seed), math.nan
     for step in range(start, total):
-        note = f"loss {loss:.3f}, dev macro-F1 {max(score[0], 0):.3f}"
+        note = "compiling" if math.isnan(loss) else f"loss {loss:.3f}, dev macro-F1 {max(score[0], 0):.3f}"
         tell(run, checkpoints, (step, total), note, (state, best, score))
-        shape, some = batches.batch(step)
-        tokens, lengths = padded([train.ids[i] for i in some], shape, batches.rows(shape))
-        gold = np.zeros(len(lengths), np.int32)
-        gold[: len(some)] = train.gold[some]
         peak = learning_rate(step, total, 1.0, 0.0, spec.warmup)
         rates = np.array([spec.lr * peak, spec.head_lr * peak], np.float32)
-        state, value = class_step(state, (tokens, lengths, gold), rates, jax.random.fold_in(root, step), config, hyper)
+        batch = _arrays(train, batches, step)
+        state, value = class_step(state, batch, rates, jax.random.fold_in(root, step), config, hyper)
         loss = check_finite(float(value), step, spec.lr)
         if (step + 1) % every == 0 or step + 1 == total:
             now = np.array([*_dev_score(state.params, config, dev), step + 1])
@@ -296,6 +299,15 @@ def train_full(
                 best, score = jax.tree.map(np.array, state.params), now
     seen = sum(len(train.ids[i]) for step in range(total) for i in batches.batch(step)[1])
     return Trained(best, _linear(best), total, seen, float(score[0]), int(score[2]))
+
+
+def _arrays(train: Labelled, batches: Batches, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(tokens, lengths, gold) of a step."""
+    shape, some = batches.batch(step)
+    tokens, lengths = padded([train.ids[i] for i in some], shape, batches.rows(shape))
+    gold = np.zeros(len(lengths), np.int32)
+    gold[: len(some)] = train.gold[some]
+    return tokens, lengths, gold
 
 
 def _dev_score(params: Params, config: Config, dev: Labelled) -> tuple[float, float]:
@@ -317,4 +329,4 @@ def train_head(params: Params, config: Config, train: Labelled, dev: Labelled, l
     """The logistic head on frozen features."""
     everything = features(params, (*train.ids, *dev.ids), config, run)
     n = len(train.ids)
-    return replace(fit_head(everything[:n], train.gold, everything[n:], dev.gold, labels))
+    return fit_head(everything[:n], train.gold, everything[n:], dev.gold, labels)

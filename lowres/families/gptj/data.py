@@ -15,8 +15,8 @@ PADDING = -1
 class Rows:
     """A stream of token ids as rows of n_ctx inputs and their next tokens.
 
-    stream: (tokens,) of any integer type, memory-mapped or not. Every pass cuts it at another offset and reads the rows in
-    another order, both drawn from `seed`, so the step number alone says what a batch holds.
+    stream: (tokens,) of any integer type, memory-mapped or not. Every pass cuts it at another offset and reads the rows
+    in another order, both drawn from `seed`, so the step number alone says what a batch holds.
     """
 
     stream: Any
@@ -75,8 +75,8 @@ def pack(documents: Sequence[Sequence[int]], bos_id: int) -> np.ndarray:
 def scored_windows(ids: Sequence[int], bos_id: int, n_ctx: int) -> np.ndarray:
     """One document as windows that score every token once: (windows, 2, n_ctx + 1) int32.
 
-    [:, 0] are rows as in training; [:, 1] is 1 where the token is to be scored. A window starts half a window after the last
-    one, so a token has at least n_ctx / 2 tokens before it, wherever the document has them.
+    [:, 0] are rows as in training; [:, 1] is 1 where the token is to be scored. A window starts half a window after the
+    last one, so a token has at least n_ctx / 2 tokens before it, wherever the document has them.
     """
     stream = np.array([bos_id, *ids], np.int32)
     stride = max(n_ctx // 2, 1)

@@ -21,8 +21,8 @@ def next_token(
 ) -> Array:
     """Draws the token after the first `length` of buffer (n_ctx,).
 
-    settings: (temperature, top_k, top_p); temperature 0 takes the likeliest, top_k 0 and top_p 1 cut nothing. banned: bool
-    (V,). top_p keeps the likeliest tokens until their probabilities reach it (Holtzman et al. 2020), after top_k.
+    settings: (temperature, top_k, top_p); temperature 0 takes the likeliest, top_k 0 and top_p 1 cut nothing. banned:
+    bool (V,). top_p keeps the likeliest tokens until their probabilities reach it (Holtzman et al. 2020), after top_k.
     """
     temperature, top_k, top_p = settings
     state = hidden(params, buffer[None], config)[0, length - 1]

@@ -111,12 +111,13 @@ def read_config(folder: Path) -> Config:
 def read_params(folder: Path, config: Config, with_head: bool = True) -> dict[str, np.ndarray]:
     """Our arrays, float32, from every *.safetensors file of a folder; with_head: with lm_head.
 
-    Old `attn.bias` and `attn.masked_bias` buffers are passed over. Raises DataError where a tensor is missing or misshapen.
+    Old `attn.bias` and `attn.masked_bias` buffers are passed over. Raises DataError where a tensor is missing or of
+    another shape than config.json says.
     """
     where = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="numpy") as file:
-            where.update({name: path for name in file.keys() if name.startswith(("transformer.", "lm_head."))})  # noqa: SIM118
+            where.update(dict.fromkeys(file.keys(), path))
     opened = {path: safe_open(path, framework="numpy") for path in set(where.values())}
 
     def tensor(name: str, ours: str) -> np.ndarray:

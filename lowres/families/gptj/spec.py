@@ -18,12 +18,12 @@ Precision = Literal["float32", "bfloat16"]
 class Architecture(Spec):
     """The sizes of a GPT-J; GPT-J-6B has 28 layers of 4096, 16 heads, 64 rotary dims and a context of 2048."""
 
-    n_layer: int = Field(4, ge=1)
-    n_embd: int = Field(256, ge=8)
-    n_head: int = Field(4, ge=1)
-    rotary_dim: int = Field(32, ge=2)
+    n_layer: int = Field(default=4, ge=1)
+    n_embd: int = Field(default=256, ge=8)
+    n_head: int = Field(default=4, ge=1)
+    rotary_dim: int = Field(default=32, ge=2)
     """Dims of each head that carry the position; even, at most n_embd / n_head."""
-    n_ctx: int = Field(128, ge=8)
+    n_ctx: int = Field(default=128, ge=8)
     """Tokens a row: how far the model looks back."""
 
     @model_validator(mode="after")
@@ -40,21 +40,21 @@ class Architecture(Spec):
 class Optimisation(Spec):
     """AdamW on packed rows: clip at 1, linear warm-up, cosine to end_lr."""
 
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(default=16, ge=1)
     """Rows of n_ctx tokens a step."""
-    lr: float = Field(2e-3, gt=0)
+    lr: float = Field(default=2e-3, gt=0)
     """The highest learning rate. Smaller for larger models: about 1e-3 at 20 M parameters, 1.2e-4 at 6 B."""
-    end_lr: float = Field(2e-4, ge=0)
-    warmup: float = Field(0.05, ge=0, le=1)
+    end_lr: float = Field(default=2e-4, ge=0)
+    warmup: float = Field(default=0.05, ge=0, le=1)
     """Share of the steps in which the rate rises."""
-    weight_decay: float = Field(0.1, ge=0)
+    weight_decay: float = Field(default=0.1, ge=0)
     """Of matrices; biases and layer norms are left alone."""
-    beta2: float = Field(0.99, gt=0, lt=1)
+    beta2: float = Field(default=0.99, gt=0, lt=1)
     """Adam's decay of squared gradients; 0.999 for GPT-J-6B's batches of a million tokens."""
-    z_loss: float = Field(1e-4, ge=0)
+    z_loss: float = Field(default=1e-4, ge=0)
     """Weight of log(z)^2, which keeps the logits near 0 (Chowdhery et al. 2022)."""
-    dropout: float = Field(0.0, ge=0, lt=1)
-    """On the embeddings and on what each layer adds, in training alone; GPT-J has none. For many passes over little text."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """On the embeddings and on what each layer adds, in training alone. GPT-J has none; many passes want it."""
     mask_documents: bool = True
     """Tokens do not look past the start of their document."""
     precision: Precision = "float32"
@@ -89,7 +89,7 @@ class ReadSpec(Spec):
 class EvaluateSpec(Spec):
     """How much held-out text a language model is scored on."""
 
-    held_out_bytes: int = Field(200_000, gt=0)
+    held_out_bytes: int = Field(default=200_000, gt=0)
 
 
 class TuneSpec(Optimisation):
@@ -104,22 +104,22 @@ class ClassifierSettings(Spec):
 
     arm: Literal["head", "full"] = "full"
     """"head": logistic regression on frozen features. "full": all weights are trained with a linear head."""
-    max_tokens: int = Field(2048, ge=8)
+    max_tokens: int = Field(default=2048, ge=8)
     """Longer texts are cut; the share of tokens cut is noted. Texts over n_ctx tokens are read in windows of n_ctx."""
-    epochs: float = Field(4.0, gt=0)
+    epochs: float = Field(default=4.0, gt=0)
     """full: passes over the labelled texts, at least min_steps steps."""
-    min_steps: int = Field(150, ge=1)
-    batch_size: int = Field(32, ge=1)
+    min_steps: int = Field(default=150, ge=1)
+    batch_size: int = Field(default=32, ge=1)
     """Texts a step."""
-    lr: float = Field(5e-4, gt=0)
+    lr: float = Field(default=5e-4, gt=0)
     """full: the highest rate of the language model's weights."""
-    head_lr: float = Field(5e-3, gt=0)
+    head_lr: float = Field(default=5e-3, gt=0)
     """full: that of the linear head."""
-    warmup: float = Field(0.1, ge=0, le=1)
-    weight_decay: float = Field(0.01, ge=0)
-    dropout: float = Field(0.3, ge=0, lt=1)
+    warmup: float = Field(default=0.1, ge=0, le=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
     """On the pooled features."""
-    layer_dropout: float = Field(0.1, ge=0, lt=1)
+    layer_dropout: float = Field(default=0.1, ge=0, lt=1)
     """On the embeddings and on what each layer adds."""
 
 
@@ -132,18 +132,18 @@ class ClassifierSpec(ClassifierSettings):
 class LmSettings(Architecture, Optimisation):
     """`lm = {...}`: the architecture, how it is pretrained, and how much text it is scored on."""
 
-    epochs: float = Field(3.0, gt=0)
+    epochs: float = Field(default=3.0, gt=0)
     """Passes over the corpus."""
-    held_out_bytes: int = Field(200_000, gt=0)
+    held_out_bytes: int = Field(default=200_000, gt=0)
 
 
 class TuneSettings(Optimisation):
     """`tune = {...}`: adaptation to the task's unlabelled training texts."""
 
-    epochs: float | None = Field(None, ge=0)
+    epochs: float | None = Field(default=None, ge=0)
     """0: none. Default: 3, and none where the weights are random."""
-    lr: float = Field(1e-3, gt=0)
-    end_lr: float = Field(1e-4, ge=0)
+    lr: float = Field(default=1e-3, gt=0)
+    end_lr: float = Field(default=1e-4, ge=0)
 
 
 class GptjMethod(MethodBlock):
@@ -151,8 +151,8 @@ class GptjMethod(MethodBlock):
 
     family: Literal["gptj"]
     init: str = "pretrain"
-    """"pretrain": from scratch on the recipe's corpus. "random": not trained. Else the path of a GPT-J folder (config.json,
-    model.safetensors, as transformers writes it)."""
+    """"pretrain": from scratch on the recipe's corpus. "random": not trained. Else the path of a GPT-J folder as
+    transformers writes it (config.json, *.safetensors)."""
     tokenizer: Literal["corpus", "gpt2"] = "corpus"
     """The corpus's SentencePiece, or GPT-2's byte-level BPE. A folder with its own lowres tokenizer keeps that."""
     lm: LmSettings = LmSettings()
@@ -209,7 +209,8 @@ def classifier(method: GptjMethod, shared: Shared, task: Node, subset: Node, see
     default = 0.0 if method.init == "random" else _DEFAULT_TUNE_EPOCHS
     epochs = default if method.tune.epochs is None else method.tune.epochs
     if epochs:
-        settings = _picked(method.tune, TuneSpec) | {"epochs": epochs}
+        settings = _picked(method.tune, TuneSpec)
+        settings["epochs"] = epochs
         inputs = {"lm": weights, "task": task} | ({"subset": subset} if shared.unlabelled == "subset" else {})
         weights = Node(TUNE_LM, TuneSpec(**settings, seed=shared.lm_seed), inputs)
     spec = ClassifierSpec(**_picked(method.classifier, ClassifierSpec), seed=seed)

@@ -80,8 +80,8 @@ def read_lm(inputs: Mapping[str, Path], spec: ReadSpec, run: Run) -> None:
     tokenizer = load_tokenizer(inputs["tokenizer"] if "tokenizer" in inputs else folder / "tokenizer")
     if tokenizer.vocab_size > config.vocab_size:
         raise DataError(
-            f"{folder}: {config.vocab_size} embeddings and a tokenizer of {tokenizer.vocab_size} ids; use the tokenizer that"
-            " the model was trained with"
+            f"{folder}: {config.vocab_size} embeddings and a tokenizer of {tokenizer.vocab_size} ids; use the"
+            " tokenizer that the model was trained with"
         )
     save_lm(run.out, params, config, tokenizer)
     describe(run, config, params, f"pretrained weights {weights_name(spec.files)}")
@@ -124,7 +124,7 @@ def device_lm(folder: Path) -> tuple[Params, Config, Any]:
 
 
 def tune_lm(inputs: Mapping[str, Path], spec: TuneSpec, run: Run) -> None:
-    """Goes on training `lm` on the train texts of `task`, or of `subset` alone where it is given; labels are not read."""
+    """Goes on training `lm` on the train texts of `task`, or of `subset` where it is given; labels are not read."""
     params, config, tokenizer = device_lm(inputs["lm"])
     task = Task(inputs["task"])
     documents = Subset(inputs["subset"]).documents(task, "train") if "subset" in inputs else task.split("train")

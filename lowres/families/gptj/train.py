@@ -21,7 +21,7 @@ from lowres.families.gptj.model import MATRICES, Config, Params, hidden, logits
 from lowres.training.checkpoint import Checkpoints
 
 HEAD_ROWS = 512
-"""Rows of logits at a time: 512 x 8000 float32 are 16 MB. 256 and 512 were fastest on CPU, 0.8 of the time of all at once."""
+"""Rows of logits at a time: 512 x 8000 float32 are 16 MB. On CPU 256 and 512 took 0.8 of the time of all at once."""
 
 
 class State(NamedTuple):
@@ -33,7 +33,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Hyper:
-    """What the compiled step depends on, beside the shapes. The learning rate is an argument: no schedule recompiles."""
+    """What the compiled step depends on, beside the shapes. The rate is an argument, so no schedule recompiles."""
 
     weight_decay: float
     beta2: float
@@ -55,8 +55,8 @@ class Hyper:
 def head_loss(states: Array, head: Array, bias: Array, targets: Array, weights: Array, z_loss: float) -> Array:
     """Sum over rows of weight * (cross-entropy + z_loss * log(z)^2), a few rows of logits at a time.
 
-    states: (n, D); head: (D, V); bias: (V,); targets: int (n,); weights: float32 (n,). The gradients are computed along with the
-    loss, so logits are never kept and never computed twice.
+    states: (n, D); head: (D, V); bias: (V,); targets: int (n,); weights: float32 (n,). The gradients are computed along
+    with the loss, so logits are never kept and never computed twice.
     """
     return _head_forward(states, head, bias, targets, weights, z_loss)[0]
 
@@ -123,7 +123,7 @@ def lm_loss(params: Params, rows: Array, bos_id: Array | int, config: Config, hy
 
 @partial(jax.jit, static_argnames=("config", "mask_documents"))
 def token_nats(params: Params, rows: Array, bos_id: Array | int, config: Config, mask_documents: bool = True) -> Array:
-    """-log p of every token of rows but the first, 0 where there is none: (batch, time + 1) -> (batch, time), float32."""
+    """-log p of every token of rows but the first, 0 where there is none: (batch, time + 1) -> (batch, time)."""
     inputs, targets, weights, segments = split_rows(rows, bos_id, mask_documents)
     flat = hidden(params, inputs, config, segments).reshape(-1, config.n_embd)
 
@@ -143,8 +143,12 @@ def optimiser(weight_decay: float, beta2: float, decayed: tuple[str, ...] = MATR
     return optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.scale_by_adam(b1=0.9, b2=beta2, eps=1e-8),
-        optax.add_decayed_weights(weight_decay, mask=lambda params: {name: name in decayed for name in params}),
+        optax.add_decayed_weights(weight_decay, mask=partial(_names, decayed)),
     )
+
+
+def _names(decayed: tuple[str, ...], params: Any) -> dict[str, bool]:
+    return {name: name in decayed for name in params}
 
 
 def learning_rate(step: int, total: int, lr: float, end_lr: float, warmup: float) -> float:
@@ -169,7 +173,7 @@ def lm_step(
 def applied(state: State, gradients: Params, rates: dict[str, Array], chain: optax.GradientTransformation) -> State:
     """The state after one update, each parameter with the learning rate under its name."""
     updates, moments = chain.update(gradients, state.moments, state.params)
-    return State({name: p - rates[name] * updates[name] for name, p in state.params.items()}, moments)
+    return State(jax.tree.map(lambda p, rate, u: p - rate * u, state.params, rates, updates), moments)
 
 
 # --- loop ------------------------------------------------------------------------------------------------------------
@@ -178,8 +182,9 @@ def applied(state: State, gradients: Params, rates: dict[str, Array], chain: opt
 def train_lm(params: Params, rows: Rows, config: Config, bos_id: int, settings: Any, run: Run) -> tuple[Params, float]:
     """Trains for settings.epochs passes. Returns the weights and the mean loss of the last tenth of the steps, in nats.
 
-    settings: spec.PretrainSpec or TuneSpec. Goes on from the checkpoint in run.work, to the same weights as an uninterrupted
-    run. Raises Stopped after saving, NotFinite where the loss is no number.
+    settings: spec.PretrainSpec or TuneSpec. `params` is given away: its buffers are reused. Goes on from the checkpoint
+    in run.work, to the same weights as an uninterrupted run. Raises Stopped after saving, NotFinite where the loss is
+    no number.
     """
     hyper, total = Hyper.of(settings), rows.steps(settings.epochs)
     state = State(params, optimiser(hyper.weight_decay, hyper.beta2).init(params))
