@@ -22,9 +22,7 @@ def test_a_broken_torchvision_is_marked_as_absent(tmp_path):
     package = tmp_path / "torchvision"
     package.mkdir()
     (package / "part.py").write_text("")
-    (package / "__init__.py").write_text(
-        "from torchvision import part\nraise RuntimeError('no such operator')\n"
-    )
+    (package / "__init__.py").write_text("from torchvision import part\nraise RuntimeError('no such operator')\n")
     assert out(tmp_path) == "False []\nabsent\n"
 
 
