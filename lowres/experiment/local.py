@@ -21,6 +21,7 @@ _THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
     "RAYON_NUM_THREADS",
+    "NPROC",  # XLA on CPU: the others leave it at two threads a core
 )
 _SECONDS_TO_LEAVE = 5.0
 
