@@ -20,6 +20,7 @@ from lowres.store import Store
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_WHEN_BUSY = 1.0
 _SECONDS_TO_STOP = 20.0
+_PATIENCE_S = 300.0
 
 
 class Observer(Protocol):
@@ -69,6 +70,7 @@ class Driver:
         self._labels = _labels(self.plan)
         self._nodes = every_node(self.plan)
         self._shared = _shared_by_cells(self.plan)
+        self._ready_since: dict[str, float] = {}
         self._started: dict[str, float] = {}
         self._failures: dict[str, tuple[str, str]] = {}
         self._open_cells: list[Cell] = []
@@ -131,6 +133,7 @@ class Driver:
         """Starts jobs whose inputs stand: what several cells wait for first, then those with a warm worker.
 
         A language model is the longest way to its cells, so another family's must not wait until this one's are done.
+        Nor must what is short wait for ever, such as scores, because it needs another worker.
         """
         while self.executor.has_room():
             now = time.monotonic()
@@ -144,9 +147,15 @@ class Driver:
                 if not self.executor.running and not any(moment > now for moment in again_at.values()):
                     self._plan_again(waiting)
                 return
-            node = max(ready, key=lambda node: (node.id in self._shared, self.executor.warm(node.stage.worker)))
+            for node in ready:
+                self._ready_since.setdefault(node.id, now)
+            node = max(ready, key=self._urgency)
             del waiting[node.id]
             self._start(node, files)
+
+    def _urgency(self, node: Node) -> tuple[bool, bool, bool]:
+        waited = time.monotonic() - self._ready_since[node.id]
+        return node.id in self._shared, waited > _PATIENCE_S, self.executor.warm(node.stage.worker)
 
     def _start(self, node: Node, files: dict[str, Path]) -> None:
         settings, wanted = self.plan.loaded.recipe.run, str(node.spec.hashed())

@@ -74,10 +74,12 @@ def interval(
     """Mean score of one method over its runs, with an interval.
 
     predicted: (subsets, seeds, items) label indices; gold: (items,); labels: how many labels the task has.
-    groups: (items,) group of each item, resampled whole. Raises ValueError where shapes do not fit.
+    groups: (items,) group of each item, resampled whole. Raises ValueError where shapes do not fit. A t interval of few
+    subsets may reach beyond 0 and 1, where no score can lie: it is cut there, which costs no coverage.
     """
     estimate = _estimate([predicted], gold, labels, metric, groups, resampling)
-    return Interval(estimate.mean, *estimate.bounds(resampling.confidence), estimate.method)
+    low, high = estimate.bounds(resampling.confidence)
+    return Interval(estimate.mean, max(low, 0.0), min(high, 1.0), estimate.method)
 
 
 def difference(
