@@ -91,7 +91,8 @@ class Driver:
         self._open_cells = [cell for cell in self.plan.cells if cell.scores.id in ends]
         try:
             self._build(missing, files)
-            self._build(walk_back(self._lost_bests(), self.store), files)
+            self._build(walk_back(self._keep_classifiers(), self.store), files)
+            self._keep_classifiers()
         finally:
             self.executor.close()
             self.folder.write_models()
@@ -222,8 +223,6 @@ class Driver:
     def _weigh(self, cell: Cell, record: CellRecord) -> None:
         """With keep = "best", the classifiers of beaten cells leave the disk."""
         if self.plan.loaded.recipe.run.keep == "all":
-            if self.store.has(cell.classifier.id):
-                self.folder.keep_classifier(cell)
             return
         key, rank = (cell.method, cell.task), (dev_score(record), -self._place[cell.id])
         beaten = cell
@@ -236,13 +235,18 @@ class Driver:
         if beaten.classifier.id not in needed:
             self.store.remove(beaten.classifier.id)
 
-    def _lost_bests(self) -> list[Node]:
-        """Keeps the best classifier of every method and task in the run's folder.
+    def _keep_classifiers(self) -> list[Node]:
+        """Puts the classifiers that are kept into the run's folder.
 
-        Returns those that must be trained again for it, because another run on this store pruned them.
+        Returns those that must be trained again for it, because they were pruned: by another run on this store, or by
+        this one when it still kept the best alone.
         """
+        if self.plan.loaded.recipe.run.keep == "all":
+            cells = [cell for cell in self.plan.cells if self.store.has(cell.scores.id)]
+        else:
+            cells = [cell for cell, _ in best_cells(self.folder).values()]
         lost = []
-        for cell, _ in best_cells(self.folder).values():
+        for cell in cells:
             if (self.folder.root / "classifiers" / cell.id).is_dir():
                 continue
             if self.store.has(cell.classifier.id):

@@ -92,8 +92,6 @@ class Plan:
         nodes.extend(node for task in self.tasks for node in (task.read, task.audit))
         if stop >= 3:
             nodes.extend(cell.classifier if stop == 3 else cell.scores for cell in self.cells)
-            if self.loaded.recipe.run.keep == "all":
-                nodes.extend(cell.classifier for cell in self.cells)
         return list({node.id: node for node in nodes}.values())
 
     def record(self) -> PlanRecord:

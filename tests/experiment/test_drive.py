@@ -65,6 +65,14 @@ def test_keep_all_keeps_every_classifier(bench):
     assert len(list((folder / "classifiers").iterdir())) == 10
 
 
+def test_keep_all_after_keep_best_brings_back_what_had_left(bench):
+    bench.run(bench.plan())
+    notes = Notes()
+    folder, _ = bench.run(bench.plan(run={"keep": "all"}), notes)
+    assert notes.built == ["baselines.train_classifier"] * 8
+    assert len(list((folder / "classifiers").iterdir())) == 10
+
+
 def test_a_train_size_over_the_data_is_one_line_and_nothing_is_half_written(bench):
     with pytest.raises(DataError, match="5000") as caught:
         bench.run(bench.plan(train_sizes=[24, 5000]))
