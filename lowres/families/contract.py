@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import Field
+
 from lowres.artifacts import Node, Spec, Stage
 
 
@@ -62,3 +64,26 @@ class Family:
 
 class PredictSpec(Spec):
     """Prediction has no settings: the classifier and the task decide."""
+
+
+class EvaluateSpec(Spec):
+    """How much held-out text a language model is scored on."""
+
+    held_out_bytes: int = Field(default=200_000, gt=0)
+
+
+class ReadSpec(Spec):
+    """A language model that exists: the files of its folder by checksum. `path` says where and is not hashed."""
+
+    path: str
+    files: dict[str, str]
+    """Name in the folder -> sha256, of config.json, the *.safetensors and the tokenizer's files."""
+
+    def hashed(self) -> dict[str, Any]:
+        """The checksums name the model, not the place."""
+        return {"files": dict(sorted(self.files.items()))}
+
+
+def picked(settings: Spec, spec: type[Spec]) -> dict[str, Any]:
+    """The fields of `settings` that `spec` has too."""
+    return {name: getattr(settings, name) for name in type(settings).model_fields if name in spec.model_fields}

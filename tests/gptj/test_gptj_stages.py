@@ -6,11 +6,11 @@ import pytest
 
 from lowres.artifacts import Corpus
 from lowres.errors import DataError, RecipeError
+from lowres.families.contract import EvaluateSpec
 from lowres.families.gptj import stages
 from lowres.families.gptj.huggingface import load_lm
 from lowres.families.gptj.spec import (
     READ_LM,
-    EvaluateSpec,
     GptjMethod,
     InitSpec,
     PretrainSpec,

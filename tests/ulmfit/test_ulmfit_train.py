@@ -9,13 +9,12 @@ from torch.nn import functional as F
 
 from lowres.artifacts import Corpus, Stage, Task
 from lowres.errors import DataError, NotFinite, Stopped
+from lowres.families.contract import EvaluateSpec, ReadSpec
 from lowres.families.ulmfit.evaluate import held_out_loss
 from lowres.families.ulmfit.saved import read_lm
 from lowres.families.ulmfit.spec import (
-    EvaluateSpec,
     InitSpec,
     PretrainSpec,
-    ReadSpec,
     TuneSpec,
 )
 from lowres.families.ulmfit.stages import evaluate_lm, init_lm, pretrain_lm, read_lm_folder, tune_lm

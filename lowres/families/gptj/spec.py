@@ -2,13 +2,22 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from lowres.artifacts import Node, Spec, Stage
 from lowres.errors import RecipeError
-from lowres.families.contract import Family, LanguageModel, MethodBlock, PredictSpec, Shared
+from lowres.families.contract import (
+    EvaluateSpec,
+    Family,
+    LanguageModel,
+    MethodBlock,
+    PredictSpec,
+    ReadSpec,
+    Shared,
+    picked,
+)
 from lowres.fingerprint import file_sha256, fingerprint
 from lowres.tokenizers.spec import packed
 
@@ -72,24 +81,6 @@ class InitSpec(Architecture):
     """A GPT-J with random weights."""
 
     seed: int
-
-
-class ReadSpec(Spec):
-    """Weights that exist: the files of a GPT-J folder by checksum. `path` says where they lie and is not hashed."""
-
-    path: str
-    files: dict[str, str]
-    """Name in the folder -> sha256, of config.json, *.safetensors and the tokenizer's files."""
-
-    def hashed(self) -> dict[str, Any]:
-        """The checksums name the model, not the place."""
-        return {"files": dict(sorted(self.files.items()))}
-
-
-class EvaluateSpec(Spec):
-    """How much held-out text a language model is scored on."""
-
-    held_out_bytes: int = Field(default=200_000, gt=0)
 
 
 class TuneSpec(Optimisation):
@@ -186,12 +177,12 @@ def language_model(method: GptjMethod, shared: Shared) -> LanguageModel:
     if method.init == "pretrain":
         if shared.corpus is None or tokenizer is None:
             raise RecipeError('init is "pretrain" and the recipe has no corpus; name one, or set init = "random"')
-        spec = PretrainSpec(**_picked(method.lm, PretrainSpec), seed=shared.lm_seed)
+        spec = PretrainSpec(**picked(method.lm, PretrainSpec), seed=shared.lm_seed)
         weights = Node(PRETRAIN_LM, spec, {"packed": packed(shared.corpus, tokenizer), "tokenizer": tokenizer})
     elif method.init == "random":
         if tokenizer is None:
             raise RecipeError('init is "random" and there is no tokenizer; name a corpus, or set tokenizer = "gpt2"')
-        spec = InitSpec(**_picked(method.lm, InitSpec), seed=shared.lm_seed)
+        spec = InitSpec(**picked(method.lm, InitSpec), seed=shared.lm_seed)
         return LanguageModel(Node(INIT_LM, spec, {"tokenizer": tokenizer}), None)
     else:
         weights = _read(Path(method.init), tokenizer)
@@ -209,17 +200,12 @@ def classifier(method: GptjMethod, shared: Shared, task: Node, subset: Node, see
     default = 0.0 if method.init == "random" else _DEFAULT_TUNE_EPOCHS
     epochs = default if method.tune.epochs is None else method.tune.epochs
     if epochs:
-        settings = _picked(method.tune, TuneSpec)
+        settings = picked(method.tune, TuneSpec)
         settings["epochs"] = epochs
         inputs = {"lm": weights, "task": task} | ({"subset": subset} if shared.unlabelled == "subset" else {})
         weights = Node(TUNE_LM, TuneSpec(**settings, seed=shared.lm_seed), inputs)
-    spec = ClassifierSpec(**_picked(method.classifier, ClassifierSpec), seed=seed)
+    spec = ClassifierSpec(**picked(method.classifier, ClassifierSpec), seed=seed)
     return Node(TRAIN_CLASSIFIER, spec, {"lm": weights, "task": task, "subset": subset})
-
-
-def _picked(settings: Spec, spec: type[Spec]) -> dict[str, Any]:
-    """The fields of `settings` that `spec` has too."""
-    return {name: getattr(settings, name) for name in type(settings).model_fields if name in spec.model_fields}
 
 
 def _tokenizer(method: GptjMethod, shared: Shared) -> Node | None:

@@ -9,17 +9,15 @@ import numpy as np
 
 from lowres.artifacts import Corpus, Document, Manifest, PackedTokens, Run, Subset, Task
 from lowres.errors import DataError
-from lowres.families.contract import PredictSpec
+from lowres.families.contract import EvaluateSpec, PredictSpec, ReadSpec
 from lowres.families.gptj.classify import GptjClassifier, Labelled, encode, load, train_full, train_head, without_heads
 from lowres.families.gptj.data import Rows, pack, rows_in_order, scored_windows
 from lowres.families.gptj.huggingface import load_lm, read_config, read_params, save_lm
 from lowres.families.gptj.model import Config, Params, count, init
 from lowres.families.gptj.spec import (
     ClassifierSpec,
-    EvaluateSpec,
     InitSpec,
     PretrainSpec,
-    ReadSpec,
     TuneSpec,
     weights_name,
 )

@@ -7,13 +7,22 @@ classifier = { direction = "both" }
 """
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from lowres.artifacts import Node, Spec, Stage
 from lowres.errors import RecipeError
-from lowres.families.contract import Family, LanguageModel, MethodBlock, PredictSpec, Shared
+from lowres.families.contract import (
+    EvaluateSpec,
+    Family,
+    LanguageModel,
+    MethodBlock,
+    PredictSpec,
+    ReadSpec,
+    Shared,
+    picked,
+)
 from lowres.fingerprint import file_sha256
 from lowres.tokenizers.spec import packed
 
@@ -77,24 +86,6 @@ class InitSpec(Network):
 
     direction: Way = "forward"
     seed: int
-
-
-class ReadSpec(Spec):
-    """A language model that exists: the files of its folder by checksum. `path` says where and is not hashed."""
-
-    path: str
-    files: dict[str, str]
-    """Name in the folder -> sha256, of config.json, model.safetensors and the tokenizer's files."""
-
-    def hashed(self) -> dict[str, Any]:
-        """The checksums name the model, not the place."""
-        return {"files": dict(sorted(self.files.items()))}
-
-
-class EvaluateSpec(Spec):
-    """How much held-out text a language model is scored on."""
-
-    held_out_bytes: int = Field(default=200_000, gt=0)
 
 
 class LmSettings(Network, Optimisation):
@@ -214,11 +205,11 @@ def classifier(method: UlmfitMethod, shared: Shared, task: Node, subset: Node, s
     for way in _ways(method):
         weights = _weights(method, shared, way)
         if epochs:
-            spec = TuneSpec.model_validate(_picked(method.tune, TuneSpec) | {"epochs": epochs, "seed": shared.lm_seed})
+            spec = TuneSpec.model_validate(picked(method.tune, TuneSpec) | {"epochs": epochs, "seed": shared.lm_seed})
             texts = {"task": task} | ({"subset": subset} if shared.unlabelled == "subset" else {})
             weights = Node(TUNE_LM, spec, {"lm": weights} | texts)
         inputs[f"lm_{way}"] = weights
-    return Node(TRAIN_CLASSIFIER, ClassifierSpec(**_picked(method.classifier, ClassifierSpec), seed=seed), inputs)
+    return Node(TRAIN_CLASSIFIER, ClassifierSpec(**picked(method.classifier, ClassifierSpec), seed=seed), inputs)
 
 
 def _ways(method: UlmfitMethod) -> tuple[Way, ...]:
@@ -232,16 +223,11 @@ def _weights(method: UlmfitMethod, shared: Shared, way: Way) -> Node:
     if shared.corpus is None or shared.tokenizer is None:
         raise RecipeError(f'init is "{method.init}" and the recipe has no corpus for its tokenizer; name a corpus')
     if method.init == "random":
-        spec = InitSpec(**_picked(method.lm, InitSpec), direction=way, seed=shared.lm_seed)
+        spec = InitSpec(**picked(method.lm, InitSpec), direction=way, seed=shared.lm_seed)
         return Node(INIT_LM, spec, {"tokenizer": shared.tokenizer})
     inputs = {"packed": packed(shared.corpus, shared.tokenizer), "tokenizer": shared.tokenizer}
-    spec = PretrainSpec(**_picked(method.lm, PretrainSpec), direction=way, seed=shared.lm_seed)
+    spec = PretrainSpec(**picked(method.lm, PretrainSpec), direction=way, seed=shared.lm_seed)
     return Node(PRETRAIN_LM, spec, inputs)
-
-
-def _picked(settings: Spec, spec: type[Spec]) -> dict[str, Any]:
-    """The fields of `settings` that `spec` has too."""
-    return {name: getattr(settings, name) for name in type(settings).model_fields if name in spec.model_fields}
 
 
 def _read(folder: Path) -> Node:

@@ -13,7 +13,7 @@ from fastai.text.models.core import SequentialRNN
 
 from lowres.artifacts import Corpus, Document, Manifest, PackedTokens, Run, Subset, Task
 from lowres.errors import DataError
-from lowres.families.contract import PredictSpec
+from lowres.families.contract import EvaluateSpec, PredictSpec, ReadSpec
 from lowres.families.ulmfit.classify import Shape, build_classifier, encode_texts, load, save_direction, save_frame
 from lowres.families.ulmfit.data import ClassifierBatches, Documents, LmBatches
 from lowres.families.ulmfit.evaluate import held_out_loss
@@ -39,11 +39,9 @@ from lowres.families.ulmfit.saved import (
 )
 from lowres.families.ulmfit.spec import (
     ClassifierSpec,
-    EvaluateSpec,
     InitSpec,
     Optimisation,
     PretrainSpec,
-    ReadSpec,
     TuneSpec,
 )
 from lowres.fingerprint import file_sha256
