@@ -1,4 +1,3 @@
-import sys
 from functools import partial
 
 import jax
@@ -9,21 +8,10 @@ import pytest
 from lowres.errors import DataError, ShapeError
 from lowres.families.gptj import huggingface
 from lowres.families.gptj.model import MATRICES, Config, count, hidden, init, logits, shapes
+from lowres.guard import guard_torchvision
 from lowres.tokenizers.base import load_tokenizer
 
 CONFIG = Config(vocab_size=300, n_ctx=24, n_layer=3, n_embd=32, n_head=4, rotary_dim=6)
-
-
-def without_broken_torchvision():
-    """A torchvision built for another torch fails on import and takes transformers with it; none at all does not."""
-    try:
-        import torchvision  # noqa: F401
-    except ImportError:
-        pass
-    except Exception:
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        sys.modules["torchvision"] = None
 
 
 def rough(config, seed=1):
@@ -35,7 +23,7 @@ def rough(config, seed=1):
 @pytest.fixture(scope="module")
 def reference(rooms, tmp_path_factory):
     """(torch's GPT-J, our weights, its folder): the same model on both sides."""
-    without_broken_torchvision()
+    guard_torchvision()
     from transformers import GPTJForCausalLM
 
     folder = tmp_path_factory.mktemp("hf")
