@@ -48,6 +48,10 @@ class Spec(BaseModel):
             kept[name] = _hashed(value, self.model_dump(mode="json", include={name})[name])
         return kept
 
+    def raw_files(self) -> tuple[str, ...]:
+        """SHA-256 of the raw files that a stage with this spec reads, beside its input artifacts."""
+        return ()
+
 
 def _hashed(value: Any, dumped: Any) -> Any:
     """The JSON of a field's value, with `hashed` applied to every Spec in it, however deep."""

@@ -42,5 +42,9 @@ class CorpusSpec(Spec):
     max_bytes: int | None = None
     """Byte budget of the train split, drawn by a hash of the document id; None: everything."""
 
+    def raw_files(self) -> tuple[str, ...]:
+        """The dump."""
+        return (self.source_sha256,)
+
 
 BUILD_CORPUS = Stage("build_corpus", 1, "data", "lowres.corpus.build:build_corpus", CorpusSpec)

@@ -11,7 +11,7 @@ from lowres.artifacts import Node
 from lowres.errors import DataError, Stopped, StoreError
 from lowres.experiment.jobs import Job
 from lowres.experiment.local import LocalExecutor
-from lowres.experiment.plan import Cell, Plan, every_node, walk_back
+from lowres.experiment.plan import Cell, Plan, every_node, reach, walk_back
 from lowres.experiment.records import CellRecord
 from lowres.experiment.results import RunFolder, best_cells, dev_score
 from lowres.fetch import Finder
@@ -70,6 +70,7 @@ class Driver:
         self._labels = _labels(self.plan)
         self._nodes = every_node(self.plan)
         self._shared = _shared_by_cells(self.plan)
+        self._files: dict[str, Path] = {}
         self._ready_since: dict[str, float] = {}
         self._started: dict[str, float] = {}
         self._failures: dict[str, tuple[str, str]] = {}
@@ -84,14 +85,15 @@ class Driver:
         Raises DataError on faulty data and Stopped when asked to stop; both keep what stands.
         """
         missing = walk_back(self.plan.wanted(), self.store)
-        files = self._files(missing)
+        for sha256 in (sha256 for node in missing for sha256 in node.spec.raw_files()):
+            self._file(sha256)  # what is not to be had ends the run before anything was computed
         self.folder.begin()
         self.observer.planned(self.plan, missing)
         ends = {node.id for node in self.plan.wanted()}
         self._open_cells = [cell for cell in self.plan.cells if cell.scores.id in ends]
         try:
-            self._build(missing, files)
-            self._build(walk_back(self._keep_classifiers(), self.store), files)
+            self._build(missing)
+            self._build(walk_back(self._keep_classifiers(), self.store))
             self._keep_classifiers()
         finally:
             self.executor.close()
@@ -99,15 +101,14 @@ class Driver:
             self.folder.write_inputs()
         return self._outcome
 
-    def _files(self, nodes: list[Node]) -> dict[str, Path]:
-        """The raw files that the missing nodes read, found before anything runs."""
-        needed: set[str] = set()
-        for node in nodes:
-            needed.update(sha for sha in self.plan.raw_files if sha in str(node.spec.hashed()))
-        raw = self.plan.raw_files
-        return {sha: self.finder.find(raw[sha].card, raw[sha].card_path, raw[sha].file) for sha in raw if sha in needed}
+    def _file(self, sha256: str) -> Path:
+        """A raw file of the plan, looked for once."""
+        if sha256 not in self._files:
+            raw = self.plan.raw_files[sha256]
+            self._files[sha256] = self.finder.find(raw.card, raw.card_path, raw.file)
+        return self._files[sha256]
 
-    def _build(self, nodes: list[Node], files: dict[str, Path]) -> None:
+    def _build(self, nodes: list[Node]) -> None:
         """Builds `nodes`, inputs before what reads them."""
         waiting = {node.id: node for node in nodes}
         again_at: dict[str, float] = {}
@@ -115,7 +116,7 @@ class Driver:
         while waiting or self.executor.running:
             if self.stop_requested():
                 self._stop()
-            self._start_ready(waiting, again_at, files)
+            self._start_ready(waiting, again_at)
             for job, message in self.executor.events(_SECONDS_BETWEEN_LOOKS):
                 node = self._nodes[job.id]
                 if message["type"] == "progress":
@@ -130,7 +131,7 @@ class Driver:
                     self._failed(node, message, waiting)
                     self._settle_cells()
 
-    def _start_ready(self, waiting: dict[str, Node], again_at: dict[str, float], files: dict[str, Path]) -> None:
+    def _start_ready(self, waiting: dict[str, Node], again_at: dict[str, float]) -> None:
         """Starts jobs whose inputs stand: what several cells wait for first, then those with a warm worker.
 
         A language model is the longest way to its cells, so another family's must not wait until this one's are done.
@@ -152,19 +153,19 @@ class Driver:
                 self._ready_since.setdefault(node.id, now)
             node = max(ready, key=self._urgency)
             del waiting[node.id]
-            self._start(node, files)
+            self._start(node)
 
     def _urgency(self, node: Node) -> tuple[bool, bool, bool]:
         waited = time.monotonic() - self._ready_since[node.id]
         return node.id in self._shared, waited > _PATIENCE_S, self.executor.warm(node.stage.worker)
 
-    def _start(self, node: Node, files: dict[str, Path]) -> None:
-        settings, wanted = self.plan.loaded.recipe.run, str(node.spec.hashed())
-        mine = {sha: path for sha, path in files.items() if sha in wanted}
+    def _start(self, node: Node) -> None:
+        settings = self.plan.loaded.recipe.run
+        files = {sha256: self._file(sha256) for sha256 in node.spec.raw_files()}
         if node.id not in self._started:
             self.observer.started(node, self._labels.get(node.id, node.stage.name))
             self._started[node.id] = time.monotonic()
-        self.executor.start(Job.of(node, mine, settings.threads, settings.device))
+        self.executor.start(Job.of(node, files, settings.threads, settings.device))
 
     def _pass_over_built(self, waiting: dict[str, Node]) -> None:
         """Another run on this store may have built what waits here."""
@@ -267,16 +268,7 @@ class Driver:
 
 def _shared_by_cells(plan: Plan) -> set[str]:
     """Ids of the nodes that more than one cell is made from."""
-    cells: Counter[str] = Counter()
-    for cell in plan.cells:
-        behind: dict[str, Node] = {}
-        stack = [cell.scores]
-        while stack:
-            node = stack.pop()
-            if node.id not in behind:
-                behind[node.id] = node
-                stack.extend(node.inputs.values())
-        cells.update(behind.keys())
+    cells = Counter(node for cell in plan.cells for node in reach([cell.scores]))
     return {node for node, count in cells.items() if count > 1}
 
 

@@ -146,16 +146,21 @@ def make_plan(loaded: LoadedRecipe, until: str | None = None) -> Plan:
     return Plan(loaded, corpus, tokenizer, models, tasks, cells, raw, until)
 
 
-def every_node(plan: Plan) -> dict[str, Node]:
-    """All nodes of a plan by id, whether they stand or not."""
-    every: dict[str, Node] = {}
-    stack = [*plan.wanted(), *(cell.classifier for cell in plan.cells)]
+def reach(ends: Iterable[Node]) -> dict[str, Node]:
+    """`ends` and all that they are made from, by id, whether they stand or not."""
+    reached: dict[str, Node] = {}
+    stack = list(ends)
     while stack:
         node = stack.pop()
-        if node.id not in every:
-            every[node.id] = node
+        if node.id not in reached:
+            reached[node.id] = node
             stack.extend(node.inputs.values())
-    return every
+    return reached
+
+
+def every_node(plan: Plan) -> dict[str, Node]:
+    """All nodes of a plan by id, those of later stages than `until` included."""
+    return reach([*plan.wanted(), *(cell.classifier for cell in plan.cells)])
 
 
 def walk_back(wanted: Iterable[Node], store: Store) -> list[Node]:

@@ -32,6 +32,10 @@ class TaskSpec(Spec):
     max_chars: int = Field(default=4000, gt=0)
     """Texts are cut to so many characters after normalisation; the share of bytes cut is in the manifest."""
 
+    def raw_files(self) -> tuple[str, ...]:
+        """The labelled files."""
+        return tuple(file.sha256 for file in self.files)
+
 
 class SubsetSpec(Spec):
     """One draw of labelled documents."""

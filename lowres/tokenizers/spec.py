@@ -35,6 +35,10 @@ class Gpt2Spec(Spec):
     encoder_sha256: str
     merges_sha256: str
 
+    def raw_files(self) -> tuple[str, ...]:
+        """The vocabulary and the merges."""
+        return self.encoder_sha256, self.merges_sha256
+
 
 class PackSpec(Spec):
     """Packing has no settings of its own: the tokenizer and the corpus decide."""
