@@ -6,7 +6,7 @@ from lowres.cards import CorpusCard, LanguageCard, TaskCard, TokenizerCard, read
 from lowres.experiment.plan import make_plan
 from lowres.recipe import load_recipe
 
-CARDS, RECIPES = 10, 5
+CARDS, RECIPES = 11, 5
 KINDS = {"corpus": CorpusCard, "task": TaskCard, "tokenizer": TokenizerCard, "language": LanguageCard}
 
 

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Build the embedded Vietnamese mini corpus from its readable sources.
 
-Reads ``source/articles/*.wiki``, ``source/pages/*.wiki`` and ``source/topics.tsv`` (all beside this file) and writes
+Reads what lies in ``source/`` beside this file and writes
 
-* ``viwiki-mini-pages-articles.xml.bz2``: a MediaWiki export (schema 0.11) in the shape of a Wikimedia dump;
-* ``topics/{train,dev,test}.tsv``: the labelled sentences, with header ``id``, ``label``, ``text``;
+* ``viwiki-mini-pages-articles.xml.bz2``: a MediaWiki export (schema 0.11) in the shape of a Wikimedia dump, from
+  ``articles/*.wiki``, ``pages/*.wiki`` and the stubs that ``stubs.tsv`` makes from ``stubs/*.wiki``;
+* ``{topics,opinions}/{train,dev,test}.tsv``: the labelled texts of ``topics.tsv`` and ``opinions.tsv``, with header
+  ``id``, ``label``, ``text``;
 * the size table between the two markers of ``README.md``.
 
 Standard library only, and the same bytes on every run: page and revision ids come from the source headers and the
@@ -24,12 +26,16 @@ import unicodedata
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from string import Template
 from xml.sax.saxutils import escape, quoteattr
 
 HERE = Path(__file__).resolve().parent
 DUMP = "viwiki-mini-pages-articles.xml.bz2"
-SPLIT_SIZES = {"train": 36, "dev": 12, "test": 18}  # per label
-LABELS = ("thể thao", "khoa học", "ẩm thực", "pháp luật")
+SETS = {"topics": ("thể thao", "khoa học", "ẩm thực", "pháp luật"), "opinions": ("tích cực", "tiêu cực")}
+SPLIT_SIZES = {  # per label
+    "topics": {"train": 100, "dev": 26, "test": 40},
+    "opinions": {"train": 132, "dev": 33, "test": 55},
+}
 SCHEMA = "http://www.mediawiki.org/xml/export-0.11/"
 FIRST_EDIT = datetime(2024, 1, 1, 7, 0, 0, tzinfo=UTC)
 FORMATS = {"wikitext": "text/x-wiki", "Scribunto": "text/plain"}
@@ -57,6 +63,18 @@ def read_page(path: Path) -> dict[str, str]:
     page = {"ns": "0", "model": "wikitext", "user": "Người soạn lowres", "comment": "Soạn bài"}
     page.update(line.split(": ", 1) for line in head.splitlines())
     return page | {"text": body.strip("\n"), "name": path.name}
+
+
+def made_stubs(path: Path) -> list[dict[str, str]]:
+    """The stubs: a row of ``stubs.tsv`` fills the ``$name`` places of its template with its columns."""
+    header, *rows = [line.split("\t") for line in read_nfc(path).splitlines()]
+    pages = []
+    for row in rows:
+        values = dict(zip(header, row, strict=True))
+        page = read_page(path.parent / "stubs" / f"{values['template']}.wiki")
+        pages.append(page | {key: values[key] for key in ("id", "title")})
+        pages[-1]["text"] = Template(page["text"]).substitute(values)
+    return pages
 
 
 def base36_sha1(data: bytes) -> str:
@@ -117,20 +135,21 @@ xsi:schemaLocation="{SCHEMA} http://www.mediawiki.org/xml/export-0.11.xsd" versi
 """
 
 
-def topic_files(path: Path) -> dict[str, str]:
-    """The three split files, after a check of the counts, the ids and the sentences."""
+def split_files(name: str) -> dict[str, str]:
+    """The three split files of a set, after a check of the counts, the ids and the texts."""
+    path, labels, sizes = HERE / f"source/{name}.tsv", SETS[name], SPLIT_SIZES[name]
     header, *rows = [line.split("\t") for line in read_nfc(path).splitlines()]
     if header != ["id", "split", "label", "text"] or any(len(row) != 4 for row in rows):
         raise SystemExit(f"{path}: expected four tab-separated columns id, split, label, text")
     counts = Counter((row[1], row[2]) for row in rows)
-    if counts != {(split, label): size for split, size in SPLIT_SIZES.items() for label in LABELS}:
+    if counts != {(split, label): size for split, size in sizes.items() for label in labels}:
         raise SystemExit(f"{path}: wrong counts per split and label: {dict(counts)}")
     if len({row[0] for row in rows}) < len(rows) or len({row[3] for row in rows}) < len(rows):
-        raise SystemExit(f"{path}: an id or a sentence occurs twice")
+        raise SystemExit(f"{path}: an id or a text occurs twice")
     return {
-        f"topics/{split}.tsv": "id\tlabel\ttext\n"
+        f"{name}/{split}.tsv": "id\tlabel\ttext\n"
         + "".join(f"{row[0]}\t{row[2]}\t{row[3]}\n" for row in rows if row[1] == split)
-        for split in SPLIT_SIZES
+        for split in sizes
     }
 
 
@@ -138,21 +157,24 @@ def build() -> tuple[dict[str, bytes], list[str]]:
     """All built files by their path here, and the rows of the size table."""
     articles = [read_page(path) for path in sorted((HERE / "source/articles").glob("*.wiki"))]
     others = [read_page(path) for path in sorted((HERE / "source/pages").glob("*.wiki"))]
-    pages = sorted(articles + others, key=lambda page: int(page["id"]))
+    stubs = made_stubs(HERE / "source/stubs.tsv")
+    pages = sorted(articles + others + stubs, key=lambda page: int(page["id"]))
     for key in ("id", "title"):
         twice = [value for value, count in Counter(page[key] for page in pages).items() if count > 1]
         if twice:
             raise SystemExit(f"{key} used twice: {twice}")
     xml = dump_xml(pages).encode("utf-8")
     files = {DUMP: bz2.compress(xml, 9)}
-    files |= {name: text.encode("utf-8") for name, text in topic_files(HERE / "source/topics.tsv").items()}
+    for name in SETS:
+        files |= {path: text.encode("utf-8") for path, text in split_files(name).items()}
     wikitext = sum(len(page["text"].encode("utf-8")) for page in articles)
     table = ["| What | Count | Bytes | SHA-256 |", "|---|---|---|---|"]
     table.append(f"| articles (wikitext) | {len(articles)} | {wikitext} | |")
     table.append(f"| other pages | {len(others)} | {sum(len(page['text'].encode()) for page in others)} | |")
+    table.append(f"| stubs | {len(stubs)} | {sum(len(page['text'].encode()) for page in stubs)} | |")
     table.append(f"| export as plain XML | {len(pages)} pages | {len(xml)} | `{hashlib.sha256(xml).hexdigest()}` |")
     for name, data in files.items():
-        what = f"{len(data.splitlines()) - 1} sentences" if name.endswith(".tsv") else f"{len(pages)} pages"
+        what = f"{len(data.splitlines()) - 1} texts" if name.endswith(".tsv") else f"{len(pages)} pages"
         table.append(f"| `{name}` | {what} | {len(data)} | `{hashlib.sha256(data).hexdigest()}` |")
     readme = read_nfc(HERE / "README.md")
     block = "<!-- sizes -->\n" + "\n".join(table) + "\n<!-- /sizes -->"
