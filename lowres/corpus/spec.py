@@ -47,4 +47,4 @@ class CorpusSpec(Spec):
         return (self.source_sha256,)
 
 
-BUILD_CORPUS = Stage("build_corpus", 1, "data", "lowres.corpus.build:build_corpus", CorpusSpec)
+BUILD_CORPUS = Stage("build_corpus", 2, "data", "lowres.corpus.build:build_corpus", CorpusSpec)

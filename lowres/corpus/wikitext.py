@@ -195,7 +195,7 @@ class _Writer:
             return self._skip_url(start, end, out)
         elif kind == END_LINK and end - start == 1:
             out.append("]")
-        elif kind == DROP and text.startswith("<ref", start):
+        elif kind == DROP:
             self._mend_space(out, end)
         return end
 
