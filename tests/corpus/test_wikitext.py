@@ -34,6 +34,7 @@ VI = Namespaces({0: "", 6: "Tập tin", 14: "Thể loại"})
         ("a<!-- b\n\nc -->d", "ad"),
         ("một\n<!-- chú thích -->\nhai", "một\nhai"),
         ("H<sub>2</sub>O, m<sup>2</sup>, <b>đậm</b><br/>dòng", "H2O, m2, đậm\ndòng"),
+        ("dài <math>x</math>, con <gallery>a.jpg</gallery>.", "dài, con."),
         ("a <math>{{x}}^2</math> b <nowiki>[[c]] {{d}}</nowiki> e", "a  b [[c]] {{d}} e"),
         ("a &amp;lt; b &lt;c&gt; d&nbsp;e &#233; &#xE9; &không; AT&T", "a &lt; b <c> d\xa0e é é &không; AT&T"),
         ("== Mục ==\nchữ\n=== Con ===\n* một\n** hai\n# ba\n: bốn\n; năm", "Mục\nchữ\nCon\nmột\nhai\nba\nbốn\nnăm"),
