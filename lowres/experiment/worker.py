@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
@@ -87,7 +88,8 @@ def build(job: Job, store: Store, channel: Channel) -> str:
             store.put(job.id, out)
         except BaseException:
             store.discard(out)
-            meter.save()
+            with suppress(OSError):  # a disk that is full is what went wrong, and is told as it is
+                meter.save()
             raise
     return "done"
 

@@ -24,7 +24,7 @@ def test_a_run_ends_with_every_cell_scored_and_a_second_run_builds_nothing(bench
     found = records(folder)
     assert {record.status for record in found} == {"ok"}
     assert all(0 <= record.scores["test"]["macro_f1"] <= 1 for record in found)
-    assert {record.labels_used for record in found} == {24, 72, 144}
+    assert {record.labels_used for record in found} == {24, 72, 400}
     again = Notes()
     bench.run(bench.plan(), again)
     assert (again.missing, again.built) == (0, [])
