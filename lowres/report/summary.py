@@ -26,6 +26,8 @@ METHOD = (
 Kind = Literal["baseline", "pretraining", "family"]
 Pair = tuple[str, str, tuple[str, ...]]
 """(pretrained method, the same from random initialisation, other settings in which they differ)."""
+Pairing = tuple[str, TrainSize, frozenset[str]]
+"""(task, train size, the two methods)."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class Comparison:
     estimate: paired.Difference
     p_holm: float
     also_differ: tuple[str, ...] = ()
+
+    @property
+    def pairing(self) -> Pairing:
+        """What is compared, whichever method comes first."""
+        return self.task, self.train_size, frozenset((self.method, self.other))
 
 
 @dataclass(frozen=True)
@@ -228,11 +235,12 @@ def _comparisons(
 
 
 def _with_holm(compared: list[Comparison]) -> tuple[Comparison, ...]:
-    """The comparisons with p adjusted over all of them; a pair that stands under two kinds counts once."""
-    places = [(one.task, one.train_size, one.method, one.other) for one in compared]
-    p_values = {place: one.estimate.p_value for place, one in zip(places, compared, strict=True)}
+    """The comparisons with p adjusted over all; a pair that stands there twice, either way round, counts once."""
+    p_values: dict[Pairing, float] = {}
+    for one in compared:
+        p_values.setdefault(one.pairing, one.estimate.p_value)
     adjusted = dict(zip(p_values, paired.holm(list(p_values.values())), strict=True))
-    return tuple(replace(one, p_holm=adjusted[place]) for place, one in zip(places, compared, strict=True))
+    return tuple(replace(one, p_holm=adjusted[one.pairing]) for one in compared)
 
 
 def _chosen(

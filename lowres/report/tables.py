@@ -106,13 +106,13 @@ def difference_table(summary: Summary, task: str) -> Table:
         *number_columns("p, Holm"),
     )
     chosen = [*summary.of_kind("pretraining", task), *summary.of_kind("baseline", task)]
-    shown = {(d.train_size, d.method, d.other) for d in chosen}
-    extra = [d for d in summary.of_kind("family", task) if not shown & {(d.train_size, d.method, d.other)}]
+    shown = {d.pairing for d in chosen}
+    extra = [d for d in summary.of_kind("family", task) if d.pairing not in shown]
     sizes = summary.results.train_sizes(task)
     ordered = sorted([*chosen, *extra], key=lambda d: sizes.index(d.train_size))
     rows = tuple(_difference_row(summary, task, difference) for difference in ordered)
     notes = ["Differences are paired: both methods saw the same subsets and seeds and are tested on the same items."]
-    pairs = {(c.task, c.train_size, c.method, c.other) for c in summary.comparisons}
+    pairs = {c.pairing for c in summary.comparisons}
     notes.append(
         f"p is adjusted by Holm over the {len(pairs)} differences of this report; verdicts are of one interval each."
     )

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -9,6 +10,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from lowres.errors import DataError
 from lowres.report.results import load_results
 from lowres.report.summary import Summary, pretraining_pairs, summarise
+from lowres.report.tables import difference_table
 
 
 def test_a_mean_is_that_of_the_cells(summary: Summary) -> None:
@@ -73,3 +75,11 @@ def test_different_test_items_are_an_error(tmp_path: Path) -> None:
 def test_the_same_folder_gives_the_same_numbers(run_folder: Path, summary: Summary) -> None:
     again = summarise(load_results(run_folder))
     assert (again.scores, again.comparisons) == (summary.scores, summary.comparisons)
+
+
+def test_a_pair_stands_once_in_the_table_whichever_method_comes_first(summary: Summary) -> None:
+    baseline = summary.of_kind("baseline", TASK)[0]
+    mirrored = replace(baseline, kind="family", method=baseline.other, other=baseline.method)
+    again = replace(summary, comparisons=(*summary.comparisons, mirrored))
+    assert mirrored.pairing == baseline.pairing
+    assert difference_table(again, TASK) == difference_table(summary, TASK)
