@@ -100,7 +100,7 @@ class Finder:
     def _download(self, card: Card, file: CardFile, url: str) -> Path:
         """Downloads a file that no other process is downloading; where one is, waits for it and takes what it got."""
         while True:
-            with self.store.locked(f"file-{file.checksum[1]}", timeout_s=1.0) as held:
+            with self.store.locked(f"file-{file.checksum[1]}", timeout_s=0.5) as held:
                 if held:
                     return self._stored(file) or self._fetch(card, file, url)
             self.patience.check_stop()

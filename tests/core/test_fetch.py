@@ -348,3 +348,18 @@ def test_two_at_once_download_one_file(tmp_path, site):
         site.hold.set()
         assert {future.result().read_bytes() for future in both} == {BYTES}
     assert len(site.asked) == 1
+
+
+def test_while_one_downloads_another_does_not_ask(tmp_path, site):
+    asked = []
+
+    def meanwhile(*said):
+        patience = Patience(stop_requested=lambda: True)
+        with ThreadPoolExecutor(1) as pool, pytest.raises(Stopped):
+            pool.submit(find, card(url=site.url), tmp_path, patience=patience).result()
+        asked.append(len(site.asked))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        find(card(url=site.url), tmp_path, on_progress=meanwhile)
+    assert asked == [1]
