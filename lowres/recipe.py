@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from lowres.cards import CorpusCard, TaskCard, check_language, faults, find_file, read_card, read_toml
+from lowres.cards import CorpusCard, TaskCard, check_language, faults, find_file, read_card, read_toml, unpinned
 from lowres.corpus.spec import Filters, Splits
 from lowres.errors import RecipeError
 from lowres.families import NAMES, family
@@ -183,6 +183,7 @@ def _corpus(content: dict[str, Any], where: str, found: list[str]) -> tuple[Corp
         found.append(
             f"{where}: corpus {name} is in {card.language!r}, the recipe's language is {content.get('language')!r}"
         )
+    found.extend(unpinned(card, path))
     return card, path
 
 
@@ -191,9 +192,12 @@ def _tasks(content: dict[str, Any], where: str, found: list[str]) -> list[tuple[
     names = content.get("tasks", [])
     for name in names if isinstance(names, list) else []:
         try:
-            tasks.append(read_card(str(name), TaskCard))
+            card, path = read_card(str(name), TaskCard)
         except RecipeError as error:
             found.extend(f"{where}: tasks: {fault}" for fault in error.faults)
+            continue
+        found.extend(unpinned(card, path))
+        tasks.append((card, path))
     return tasks
 
 

@@ -188,9 +188,9 @@ def _corpus_node(loaded: LoadedRecipe, raw: dict[str, RawFile]) -> Node | None:
         return None
     card, path = loaded.corpus
     recipe, file = loaded.recipe, card.files[0]
-    raw[file.sha256] = RawFile(card, path, file)
+    raw[file.pinned] = RawFile(card, path, file)
     spec = CorpusSpec(
-        source_sha256=file.sha256,
+        source_sha256=file.pinned,
         format=card.format,
         language=card.language,
         text_field=card.text_field,
@@ -209,8 +209,8 @@ def _gpt2_node(loaded: LoadedRecipe, raw: dict[str, RawFile]) -> Node | None:
         return None
     card, path = read_card(GPT2_CARD, TokenizerCard)
     files = {file.role: file for file in card.files}
-    raw.update({file.sha256: RawFile(card, path, file) for file in card.files})
-    spec = Gpt2Spec(encoder_sha256=files["encoder"].sha256, merges_sha256=files["merges"].sha256)
+    raw.update({file.pinned: RawFile(card, path, file) for file in card.files})
+    spec = Gpt2Spec(encoder_sha256=files["encoder"].pinned, merges_sha256=files["merges"].pinned)
     return Node(READ_GPT2_TOKENIZER, spec)
 
 
@@ -218,12 +218,12 @@ def _planned_task(
     loaded: LoadedRecipe, card: TaskCard, path: Path, corpus: Node | None, raw: dict[str, RawFile]
 ) -> PlannedTask:
     recipe = loaded.recipe
-    raw.update({file.sha256: RawFile(card, path, file) for file in card.files})
+    raw.update({file.pinned: RawFile(card, path, file) for file in card.files})
     spec = TaskSpec(
         name=card.name,
         kind=card.kind,
         language=card.language,
-        files=tuple(SourceFile(role=file.role, sha256=file.sha256) for file in card.files),
+        files=tuple(SourceFile(role=file.role, sha256=file.pinned) for file in card.files),
         layout=card.layout,
         carving=card.carving,
         normalisation=recipe.normalisation,
