@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lowres.corpus.dump import Dump, Page, Source, document_id, read_jsonl
+from lowres.corpus.dump import Dump, Page, document_id, read_jsonl
+from lowres.corpus.source import Source
 from lowres.errors import DataError
 
 MINI = Path(__file__).parents[2] / "corpora/vi/mini/viwiki-mini-pages-articles.xml.bz2"
@@ -125,7 +126,7 @@ def test_json_lines(tmp_path):
     lines = [{"title": "A", "text": "một", "url": "u"}, {"title": "B", "text": "hai"}, {"text": "\ud800 ba"}]
     data = "\n".join([json.dumps(line) for line in lines[:2]] + ["", json.dumps(lines[2])])
     with Source(written(tmp_path, lzma.compress(data.encode()))) as source:
-        found = list(read_jsonl(source, "text", "title"))
+        found = list(read_jsonl(source.lines(), source.path, "text", "title"))
     assert [(one.title, one.text, one.ns, one.redirect) for one in found] == [
         ("A", "một", 0, None),
         ("B", "hai", 0, None),
@@ -148,7 +149,7 @@ def test_json_lines(tmp_path):
 def test_a_faulty_line_is_named(tmp_path, line, said):
     path = written(tmp_path, ('{"text": "tốt"}\n' + line).encode())
     with Source(path) as source, pytest.raises(DataError) as fault:
-        list(read_jsonl(source, "text", "title"))
+        list(read_jsonl(source.lines(), source.path, "text", "title"))
     assert said in str(fault.value)
 
 
@@ -161,7 +162,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     with Source(dump) as source:
         assert sum(1 for _ in Dump(source)) == 1600
     with Source(jsonl) as source:
-        assert sum(1 for _ in read_jsonl(source, "text", "title")) == 1600
+        assert sum(1 for _ in read_jsonl(source.lines(), source.path, "text", "title")) == 1600
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8_000_000

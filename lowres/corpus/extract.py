@@ -1,0 +1,239 @@
+"""What is done to one block of a source, in whatever process: its pages are read, cleaned and written to a file.
+
+A block's file holds all that the second pass asks for. It is renamed into place when it is whole, so a build that was
+killed goes on behind its last finished block, and how many processes there were cannot be told from what they wrote.
+"""
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from lowres.corpus.dump import Export, Page, read_jsonl
+from lowres.corpus.filters import Shingles, templates_of, title_suffix, told_by
+from lowres.corpus.namespaces import MAIN, Namespaces
+from lowres.corpus.source import Source, Truncated, page_begins
+from lowres.corpus.wikitext import clean, plain_blocks
+from lowres.errors import DataError
+from lowres.text.normalise import Normalisation, normalise
+
+_MAGIC = b"lowres block 1\0\0"
+_HEAD = struct.Struct("<16sQQQQ?")
+
+
+class Unaligned(DataError):
+    """A run of bz2 streams that is not whole pages: the dump must be read as one stream."""
+
+
+class Extraction(BaseModel):
+    """What is the same for all blocks of a build.
+
+    folder: where block files go. names, encoding: of a dump's head. bits: of the shingle table; 0: none is wanted.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    path: Path
+    folder: Path
+    format: str
+    text_field: str
+    title_field: str
+    normalisation: Normalisation
+    bits: int
+    names: dict[int, str] = {}
+    encoding: str = "utf-8"
+
+    def block(self, number: int) -> Path:
+        """Where the file of a block stands or will stand."""
+        return self.folder / f"{number:06}.block"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A block, or a part of one that holds a page too long to be held whole.
+
+    data: decompressed bytes; None: they are streams of the file, from `start` to `stop`. position: how far into the
+    file it ends. line: number of its first line. more: the block goes on with the next piece. last: the source ends.
+    """
+
+    number: int
+    data: bytes | None
+    position: int
+    start: int = 0
+    stop: int = 0
+    line: int = 1
+    more: bool = False
+    last: bool = False
+
+
+class Extractor:
+    """Turns pieces into block files, one block after the other."""
+
+    def __init__(self, job: Extraction):
+        self._job = job
+        self._namespaces = Namespaces(job.names)
+        self._shingles = Shingles(job.bits) if job.bits else None
+        self._export: Export | None = None
+        self._rows: list[list[Any]] = []
+        self._texts: list[bytes] = []
+        self._places: list[np.ndarray] = []
+
+    def take(self, piece: Piece) -> None:
+        """Reads a piece; with the last one of its block, the block's file is written."""
+        try:
+            for page in self._pages(piece):
+                self._add(page)
+        except BaseException:
+            self._forget()
+            raise
+        if not piece.more:
+            self._write(piece)
+            self._forget()
+
+    def _forget(self) -> None:
+        self._export = None
+        self._rows, self._texts, self._places = [], [], []
+
+    def _pages(self, piece: Piece) -> Iterator[Page]:
+        job = self._job
+        if job.format == "mediawiki":
+            return self._dump_pages(piece)
+        lines = (piece.data or b"").split(b"\n")
+        return read_jsonl(lines, job.path, job.text_field, job.title_field, piece.line)
+
+    def _dump_pages(self, piece: Piece) -> Iterator[Page]:
+        if self._export is None:
+            self._export = Export(self._job.path, self._job.encoding if piece.number else None)
+        export = self._export
+        if piece.data is not None:
+            yield from export.feed(piece.data)
+        else:
+            yield from self._stream_pages(piece, export)
+        if piece.last:
+            export.close()
+        elif not piece.more and export.open_page:
+            raise Unaligned(f"{self._job.path}: a bz2 stream ends within a page")
+
+    def _stream_pages(self, piece: Piece, export: Export) -> Iterator[Page]:
+        with Source(self._job.path, piece.start, piece.stop) as source:
+            first = piece.number > 0
+            try:
+                for chunk in source.chunks():
+                    if first and not page_begins(chunk):
+                        raise Unaligned(f"{self._job.path}: the bz2 stream at byte {piece.start} begins within a page")
+                    first = False
+                    yield from export.feed(chunk)
+            except Truncated as fault:
+                raise fault if piece.last else Unaligned(str(fault)) from None
+
+    def _add(self, page: Page) -> None:
+        """A row for the page, and its text and shingles where it may be a document."""
+        is_dump = self._job.format == "mediawiki"
+        told = told_by(page, self._namespaces) if is_dump else []
+        head = [page.id, len(page.text.encode()), told]
+        if page.ns != MAIN:
+            self._rows.append(["other_namespace", *head])
+            return
+        if page.redirect is not None:
+            self._rows.append(["redirect", *head])
+            return
+        text = clean(page.text, self._namespaces, page.title) if is_dump else plain_blocks(page.text)
+        text = normalise(text, self._job.normalisation)
+        suffix = title_suffix(page.title)
+        if not text:
+            self._rows.append(["too_long" if page.too_long else "empty", *head, suffix])
+            return
+        title, encoded = page.title.encode(), text.encode()
+        places = self._shingles.places(text) if self._shingles else np.zeros(0, dtype=np.uint32)
+        self._texts += [title, encoded]
+        self._places.append(places)
+        digest = hashlib.blake2b(encoded, digest_size=16).hexdigest()
+        templates = templates_of(page.text) if is_dump else []
+        self._rows.append(["", *head, suffix, len(title), len(encoded), len(places), digest, templates])
+
+    def _write(self, piece: Piece) -> None:
+        rows = json.dumps(self._rows, ensure_ascii=False, separators=(",", ":")).encode()
+        texts, places = b"".join(self._texts), b"".join(place.tobytes() for place in self._places)
+        final = self._job.block(piece.number)
+        partial = final.with_suffix(".partial")
+        with partial.open("wb") as file:
+            file.write(_HEAD.pack(_MAGIC, len(rows), len(texts), len(places), piece.position, piece.last))
+            file.writelines((rows, texts, places))
+        partial.rename(final)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A page as its block's file tells of it.
+
+    reason: why it is no document; "": it may be one. told, suffix, templates: see `Disambiguation`. title_size, size:
+    UTF-8 bytes of title and text. shingles: how many places it has.
+    """
+
+    reason: str
+    id: int
+    source_bytes: int
+    told: list[tuple[str, str | None]]
+    suffix: str | None = None
+    title_size: int = 0
+    size: int = 0
+    shingles: int = 0
+    digest: str = ""
+    templates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BlockFile:
+    """A finished block.
+
+    texts_at, places_at: where in the file its texts and its shingle places begin, in bytes. position: how far into the
+    source it ends. last: no block follows.
+    """
+
+    path: Path
+    texts_at: int
+    places_at: int
+    size: int
+    position: int
+    last: bool
+
+    @classmethod
+    def read(cls, path: Path) -> "BlockFile | None":
+        """The block in a file; None where there is none, or it is not whole."""
+        try:
+            with path.open("rb") as file:
+                head = file.read(_HEAD.size)
+            size = path.stat().st_size
+        except FileNotFoundError:
+            return None
+        if len(head) < _HEAD.size or not head.startswith(_MAGIC):
+            return None
+        _, rows, texts, places, position, last = _HEAD.unpack(head)
+        texts_at = _HEAD.size + rows
+        whole = size == texts_at + texts + places
+        return cls(path, texts_at, texts_at + texts, size, position, last) if whole else None
+
+    def rows(self) -> list[Row]:
+        """Its pages in the source's order."""
+        with self.path.open("rb") as file:
+            file.seek(_HEAD.size)
+            raw = file.read(self.texts_at - _HEAD.size)
+        return [Row(*row) for row in json.loads(raw)]
+
+    def places(self) -> np.ndarray:
+        """The shingle places of all its candidates, end to end: (n,) uint32."""
+        with self.path.open("rb") as file:
+            file.seek(self.places_at)
+            return np.frombuffer(file.read(), dtype=np.uint32)
+
+    def texts(self) -> bytes:
+        """Titles and texts of its candidates, end to end."""
+        with self.path.open("rb") as file:
+            file.seek(self.texts_at)
+            return file.read(self.places_at - self.texts_at)

@@ -1,0 +1,185 @@
+import bz2
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import psutil
+import pytest
+from sample_dumps import HEAD, TAIL, content, extraction, multistream, page, pages, single, words
+
+from lowres.artifacts import CORPUS_SPLITS, Corpus, Run
+from lowres.corpus.blocks import Sizes, extracted
+from lowres.corpus.build import build_corpus
+from lowres.corpus.extract import BlockFile, Unaligned
+from lowres.corpus.source import Source, stream_starts
+from lowres.corpus.spec import CorpusSpec
+from lowres.errors import DataError, Stopped
+
+SMALL = Sizes(streams=1, text=20_000)
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory) -> Path:
+    """A multistream dump of two blocks as `build_corpus` cuts it."""
+    return multistream(tmp_path_factory.mktemp("several"), pages(110))
+
+
+def build(folder: Path, source: Path, form: str = "mediawiki", **options) -> Run:
+    out = folder / "out"
+    out.mkdir(parents=True)
+    run = Run(out=out, work=folder / "work", seed=0, files={"source": source}, **options)
+    build_corpus({}, CorpusSpec(source_sha256="source", format=form, language="vie"), run)
+    return run
+
+
+def hashes(run: Run) -> list[str]:
+    return [hashlib.sha256((run.out / f"{split}.parquet").read_bytes()).hexdigest() for split in CORPUS_SPLITS]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_blocks_hold_the_same_wherever_they_are_cut_and_whoever_makes_them(tmp_path, threads):
+    made = pages(60)
+    whole = content(extracted(extraction(single(tmp_path, made), tmp_path / "whole"), 1, False))
+    assert len(whole[0]) == 60 and whole[1] and whole[2]
+    for name, path in {"plain": single(tmp_path, made), "bz2": multistream(tmp_path, made)}.items():
+        job = extraction(path, tmp_path / name)
+        blocks = list(extracted(job, threads, False, SMALL))
+        assert len(blocks) >= 3
+        assert content(blocks) == whole
+        assert [block.last for block in blocks] == [False] * (len(blocks) - 1) + [True]
+
+
+def test_the_corpus_is_the_same_bytes_by_any_number_of_workers_and_from_one_stream(tmp_path, several):
+    one = build(tmp_path / "one", several)
+    two = build(tmp_path / "two", several, threads=2)
+    stream = tmp_path / "single.xml.bz2"
+    stream.write_bytes(bz2.compress(bz2.decompress(several.read_bytes())))
+    from_stream = build(tmp_path / "stream", stream, threads=2)
+    assert hashes(one) == hashes(two) == hashes(from_stream)
+    assert one.facts == two.facts == from_stream.facts
+    # a title says so only behind the template that the dump tells of, in whatever block that is
+    titles = {row["title"] for split in CORPUS_SPLITS for row in Corpus(one.out).table(split).to_pylist()}
+    assert "Trước (nhiều nghĩa)" in titles and "Sau (nhiều nghĩa)" not in titles
+
+
+def test_a_stopped_build_goes_on_behind_its_last_finished_block(tmp_path, several):
+    wanted = build(tmp_path / "wanted", several)
+    told = []
+    with pytest.raises(Stopped):
+        build(tmp_path / "a", several, on_progress=lambda *said: told.append(said), stop_requested=lambda: bool(told))
+    first = BlockFile.read(tmp_path / "a/work/blocks/000000.block")
+    assert first is not None and not (tmp_path / "a/work/blocks/000001.block").exists()
+    raw = first.path.read_bytes()
+    assert raw.count(words(1, 1500)[:100].encode()) == 1
+    first.path.write_bytes(raw.replace(words(1, 1500)[:100].encode(), b"X" * 100))
+    (tmp_path / "a/work/blocks/000001.partial").write_bytes(b"torn")
+    (tmp_path / "a/out").rmdir()
+    again = build(tmp_path / "a", several)
+    texts = [text for split in CORPUS_SPLITS for text in Corpus(again.out).texts(split)]
+    assert sum("X" * 100 in text for text in texts) == 1  # the finished block was taken as it stood
+    assert again.facts == wanted.facts
+    assert not any((tmp_path / "a/work").iterdir())
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from lowres.artifacts import Run
+from lowres.corpus.build import build_corpus
+from lowres.corpus.spec import CorpusSpec
+
+def told(*said):
+    print("block", flush=True)
+    sys.stdin.readline()
+
+work, source = Path(sys.argv[1]), Path(sys.argv[2])
+run = Run(out=work, work=work, seed=0, threads=2, files={"source": source}, on_progress=told)
+build_corpus({}, CorpusSpec(source_sha256="source", format="mediawiki", language="vie"), run)
+"""
+
+
+def test_a_killed_build_leaves_no_process_and_the_next_one_ends_the_same(tmp_path, several):
+    (tmp_path / "work").mkdir()
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "work"), str(several)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None and killed.stdout.readline() == "block\n"
+        children = psutil.Process(killed.pid).children()
+        assert len(children) == 2
+        killed.send_signal(signal.SIGKILL)
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+    assert (tmp_path / "work/blocks/000000.block").is_file()
+    assert hashes(build(tmp_path, several, threads=2)) == hashes(build(tmp_path / "wanted", several))
+
+
+def test_streams_that_end_within_pages_are_read_as_one(tmp_path):
+    xml = (HEAD + "".join(pages(110)) + TAIL).encode()
+    middle = xml.index(b"<page>", 40_000)
+    cuts = [0, xml.index(b"  <page>"), middle, 900_000, len(xml)]
+    path = tmp_path / "pbzip2.xml.bz2"
+    path.write_bytes(b"".join(bz2.compress(xml[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)))
+    with pytest.raises(Unaligned):
+        list(extracted(extraction(path, tmp_path), 1, False, SMALL))
+    assert build(tmp_path / "a", path).facts == build(tmp_path / "b", single(tmp_path, pages(110))).facts
+
+
+def test_a_page_of_50_mb_is_counted_and_nobody_holds_it(tmp_path):
+    made = [page(1, words(1, 50)), page(2, "[[a|" * 12_500_000), page(3, words(3, 50))]
+    job = extraction(single(tmp_path, made), tmp_path)
+    tracemalloc.start()
+    rows = [row for block in extracted(job, 1, False) for row in block.rows()]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [(row.id, row.reason) for row in rows] == [(1, ""), (2, "too_long"), (3, "")]
+    assert peak < 45_000_000
+    by_workers = extracted(extraction(job.path, tmp_path / "two"), 2, False)
+    assert [row for block in by_workers for row in block.rows()] == rows
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_first_fault_is_told_whoever_finds_it(tmp_path, threads):
+    made = pages(20, 400)
+    made[12] = made[12].replace("</title>", "</tilte>")
+    faulty = multistream(tmp_path, made)
+    with pytest.raises(DataError, match="malformed XML"):
+        list(extracted(extraction(faulty, tmp_path / "a"), threads, False, SMALL))
+    data = bytearray(multistream(tmp_path, pages(20, 400)).read_bytes())
+    data[len(data) // 2] ^= 1
+    flipped = tmp_path / "flipped.xml.bz2"
+    flipped.write_bytes(data)
+    with pytest.raises(DataError, match="damaged|no stream"):
+        list(extracted(extraction(flipped, tmp_path / "b"), threads, False, SMALL))
+    stream = bz2.compress(bz2.decompress(faulty.read_bytes()))
+    cut = tmp_path / "cut.xml.bz2"
+    cut.write_bytes(stream[:-20])
+    with pytest.raises(DataError, match="malformed XML|truncated"):
+        list(extracted(extraction(cut, tmp_path / "c"), threads, False, SMALL))
+
+
+def test_a_flipped_mark_of_a_stream_loses_nothing_in_silence(tmp_path):
+    path = multistream(tmp_path, pages(20, 400))
+    starts = [start for start, _ in stream_starts(path, 1)]
+    assert len(starts) >= 4
+    data = bytearray(path.read_bytes())
+    data[starts[2]] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="is no stream"), Source(path) as source:
+        list(source.chunks())
+    with pytest.raises(DataError, match="is no stream"):
+        list(extracted(extraction(path, tmp_path), 1, False, Sizes(streams=1)))
+
+
+def test_json_lines_in_blocks_name_the_line(tmp_path):
+    lines = [json.dumps({"title": f"T{n}", "text": words(n, 1500)}) for n in range(60)]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(lines))
+    whole = content(extracted(extraction(path, tmp_path / "whole", "jsonl"), 1, False))
+    blocks = list(extracted(extraction(path, tmp_path / "small", "jsonl"), 2, False, SMALL))
+    assert len(blocks) >= 3 and content(blocks) == whole and len(whole[0]) == 60
+    path.write_text("\n".join([*lines[:55], "{", *lines[55:]]))
+    with pytest.raises(DataError, match="line 56 is not JSON"):
+        list(extracted(extraction(path, tmp_path / "faulty", "jsonl"), 2, False, SMALL))
