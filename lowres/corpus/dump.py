@@ -15,7 +15,7 @@ _SCHEMAS = ("0.8", "0.9", "0.10", "0.11")
 _BUFFER = 1 << 18
 _MAX_PAGE = 1 << 22
 """Characters of one page; MediaWiki's own limit is 2 MiB."""
-_MAX_TAG = 1 << 25
+_MAX_TAG = 1 << 23
 _MAX_DEPTH = 32
 _ROOT = b'<mediawiki version="0.11">'
 

@@ -16,6 +16,10 @@ _CHUNK = 1 << 18
 MAX_LINE = 1 << 26
 """Bytes of one line of JSON lines or plain text."""
 _XZ_MEMORY = 1 << 28
+_ZSTD_WINDOW = 1 << 27
+_ZSTD, _ZSTD_SKIPPABLE = b"\x28\xb5\x2f\xfd", b"\x2a\x4d\x18"
+_ZSTD_INPUT = 256
+"""Bytes given to zstd at once: each four of them may become 128 KiB."""
 _FIRST_STREAM = 1 << 24
 _STREAM_MARK = b"1AY&SY"
 _DECLARED = re.compile(r"\A(<\?xml[^>]{0,100}?)\s+encoding=[\"'][^\"'>]{0,40}[\"']")
@@ -27,7 +31,7 @@ class Truncated(DataError):
 
 
 class Source:
-    """A raw file read from start to end, plain or compressed by bz2, gzip or xz (told by its first bytes).
+    """A raw file read from start to end, plain or compressed by bz2, gzip, xz or zstd (told by its first bytes).
 
     path: the file. size: its bytes on disk. start, stop: the bytes of it that are read, whole bz2 streams.
     position(): how far reading is, in bytes of the file.
@@ -111,6 +115,8 @@ def _decompressed(raw: IO[bytes], length: int) -> Iterator[bytes]:
     pieces = _pieces(raw, length)
     if magic.startswith(b"BZh"):
         return _streams(pieces, bz2.BZ2Decompressor, b"BZh")
+    if magic.startswith(_ZSTD) or magic[1:4] == _ZSTD_SKIPPABLE:
+        return _zstd_frames(pieces)
     if magic == b"\xfd7zXZ\x00":
         return _streams(pieces, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY), b"\xfd7z")
     return pieces
@@ -145,6 +151,32 @@ def _streams(pieces: Iterator[bytes], new: Any, magic: bytes) -> Iterator[bytes]
         raise EOFError
     if left:
         raise OSError("what follows a stream is no stream")
+
+
+def _zstd_frames(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Frames of zstd, one behind the other."""
+    from zstandard import ZstdDecompressor, ZstdError
+
+    frames = ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+    frame, held, within = frames.decompressobj(), bytearray(), False
+    try:
+        for piece in pieces:
+            for at in range(0, len(piece), _ZSTD_INPUT):
+                left = piece[at : at + _ZSTD_INPUT]
+                while left:
+                    held += frame.decompress(left)
+                    within, left = not frame.eof, frame.unused_data
+                    if frame.eof:
+                        frame = frames.decompressobj()
+                if len(held) >= _CHUNK:
+                    yield bytes(held)
+                    held.clear()
+    except ZstdError as fault:
+        raise OSError(str(fault)) from None
+    if held:
+        yield bytes(held)
+    if within:
+        raise EOFError
 
 
 def _as_utf8(first: bytes, others: Iterator[bytes], codec: str) -> Iterator[bytes]:
