@@ -6,6 +6,7 @@ named and never guessed, and a data statement. A card's name is its path below `
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -84,17 +85,31 @@ class Card(Spec):
 
 
 class CorpusCard(Card):
-    """Unlabelled text. format: a MediaWiki export, or JSON lines."""
+    """Unlabelled text, in one file or in several that are read one behind the other.
+
+    format: a MediaWiki export, JSON lines, Parquet, or plain text. documents: of plain text, what ends a document.
+    """
 
     card: Literal["corpus"]
     script: str
     """ISO 15924."""
-    format: Literal["mediawiki", "jsonl"]
+    format: Literal["mediawiki", "jsonl", "parquet", "text"]
     date: str = Field(pattern=r"^(unknown|\d{4}(\d{2}(\d{2})?)?)$")
     """Of the dump or the crawl: YYYYMMDD, YYYYMM, YYYY, or unknown."""
-    files: tuple[CardFile, ...] = Field(min_length=1, max_length=1)
     text_field: str = "text"
     title_field: str = "title"
+    documents: Literal["blank-line", "file"] = "blank-line"
+
+    @field_validator("files")
+    @classmethod
+    def _revisions_are_pinned(cls, value: tuple[CardFile, ...]) -> tuple[CardFile, ...]:
+        for file in value:
+            dataset = re.match(r"https://huggingface\.co/datasets/[^/]+/[^/]+/resolve/([^/]+)/", file.url or "")
+            if dataset and not re.fullmatch(r"[0-9a-f]{40}", dataset.group(1)):
+                raise ValueError(
+                    f"the dataset's revision is {dataset.group(1)!r}, which moves; pin a commit, 40 digits"
+                )
+        return value
 
 
 class TaskCard(Card):

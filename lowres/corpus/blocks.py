@@ -15,12 +15,14 @@ from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 
 from lowres import __version__
+from lowres.corpus.documents import parquet_groups
 from lowres.corpus.extract import BlockFile, Extraction, Extractor, Piece, Unaligned
 from lowres.corpus.source import Source, Truncated, cut_behind, stream_starts
 from lowres.errors import DataError
 
 _PAGE_END = b"</page>"
-_LONGEST_PIECE = 1 << 23
+_LONGEST_PIECE = 1 << 22
+_MARKS = {"line": (b"\n",), "blank-line": (b"\n\n", b"\n\r\n"), "file": ()}
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _FAULTS = {kind.__name__: kind for kind in (DataError, Truncated, Unaligned, MemoryError)}
 _SECONDS_TO_LEAVE = 5.0
@@ -38,36 +40,64 @@ SIZES = Sizes()
 
 
 def cut(job: Extraction, whole: bool, sizes: Sizes = SIZES) -> Iterator[Piece]:
-    """The pieces of a source in order; the last says so. whole: read as one stream, even if it looks like multistream.
+    """The pieces of all files in order; the last says so. whole: read as one stream, even if it looks like multistream.
 
     Raises DataError where the compressed data is cut short or damaged.
     """
-    if job.format != "mediawiki":
-        yield from _line_pieces(job.path, sizes.text)
-        return
-    streams = [] if whole else stream_starts(job.path, sizes.streams)
-    found = False
-    for number, (start, stop) in enumerate(streams):
-        found = True
-        yield Piece(number, None, stop, start, stop, last=stop == job.path.stat().st_size)
-    if not found:
-        yield from _page_pieces(job.path, sizes.text)
-
-
-def _line_pieces(path: Path, target: int) -> Iterator[Piece]:
-    with Source(path) as source:
-        number, line, held = 0, 1, None
-        for data in cut_behind(b"\n", source.chunks(), target, path):
+    number = before = 0
+    for place, file in enumerate(job.files):
+        begins, held = True, None
+        for piece in _pieces(job, file.path, whole, sizes):
             if held is not None:
                 yield held
-            held = Piece(number, data, source.position(), line=line)
-            number, line = number + 1, line + data.count(b"\n")
+            held = replace(
+                piece, number=number + piece.number, position=before + piece.position, file=place, begins=begins
+            )
+            begins = False
         if held is not None:
-            yield replace(held, last=True)
+            yield replace(held, ends=True, last=place == len(job.files) - 1)
+            number = held.number + 1
+        before += file.size
+
+
+def _pieces(job: Extraction, path: Path, whole: bool, sizes: Sizes) -> Iterator[Piece]:
+    """The pieces of one file, at least one, numbered from 0."""
+    if job.format == "mediawiki":
+        streams = () if whole else stream_starts(path, sizes.streams)
+        found = False
+        for number, (start, stop) in enumerate(streams):
+            found = True
+            yield Piece(number, None, stop, start=start, stop=stop)
+        if not found:
+            yield from _page_pieces(path, sizes.text)
+    elif job.format == "parquet":
+        yield from _row_groups(path, (job.text_field, job.title_field), sizes.text)
+    else:
+        yield from _line_pieces(path, _MARKS[job.documents if job.format == "text" else "line"], sizes.text)
+
+
+def _line_pieces(path: Path, marks: tuple[bytes, ...], target: int) -> Iterator[Piece]:
+    with Source(path) as source:
+        line = 1
+        for number, data in enumerate(cut_behind(marks, source.chunks(), target, path)):
+            yield Piece(number, data, source.position(), line=line)
+            line += data.count(b"\n")
+
+
+def _row_groups(path: Path, columns: tuple[str, str], target: int) -> Iterator[Piece]:
+    groups = parquet_groups(path, columns)
+    size, number, start, held = path.stat().st_size, 0, 0, 0
+    for group, length in enumerate(groups):
+        held += length
+        if held >= target or group == len(groups) - 1:
+            yield Piece(number, None, size * (group + 1) // len(groups), start=start, stop=group + 1)
+            number, start, held = number + 1, group + 1, 0
+    if not groups:
+        yield Piece(0, None, size)
 
 
 def _page_pieces(path: Path, target: int) -> Iterator[Piece]:
-    """Blocks cut behind pages. A page over 8 MiB comes in several pieces, so that nobody holds it whole."""
+    """Blocks cut behind pages. A page over 4 MiB comes in several pieces, so that nobody holds it whole."""
     with Source(path) as source:
         number, pending = 0, bytearray()
         for chunk in source.chunks():
@@ -83,7 +113,7 @@ def _page_pieces(path: Path, target: int) -> Iterator[Piece]:
             yield Piece(number, bytes(pending[:end]), source.position(), more=not whole)
             del pending[:end]
             number += whole
-        yield Piece(number, bytes(pending), source.size, last=True)
+        yield Piece(number, bytes(pending), source.size)
 
 
 def extracted(job: Extraction, threads: int, whole: bool, sizes: Sizes = SIZES) -> Iterator[BlockFile]:
@@ -107,7 +137,7 @@ def extracted(job: Extraction, threads: int, whole: bool, sizes: Sizes = SIZES) 
 
 def _prepare(job: Extraction, whole: bool, sizes: Sizes) -> None:
     """An empty folder for block files, or the one that an earlier run of this very build left."""
-    wanted = json.dumps([__version__, job.model_dump(mode="json", exclude={"folder", "path"}), whole, asdict(sizes)])
+    wanted = json.dumps([__version__, job.model_dump(mode="json", exclude={"folder"}), whole, asdict(sizes)])
     plan = job.folder / "plan.json"
     if not plan.is_file() or plan.read_text(encoding="utf-8") != wanted:
         shutil.rmtree(job.folder, ignore_errors=True)

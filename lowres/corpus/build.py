@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from lowres.artifacts import CORPUS_SPLITS, Run
 from lowres.corpus.blocks import extracted
 from lowres.corpus.dump import Head, read_head
-from lowres.corpus.extract import BlockFile, Extraction, Row, Unaligned
+from lowres.corpus.extract import BlockFile, Extraction, Row, SourceFile, Unaligned
 from lowres.corpus.filters import Disambiguation, Funnel, ShingleCounts, auto_min_bytes, table_bits
 from lowres.corpus.spec import CorpusSpec, Splits
 from lowres.errors import DataError
@@ -32,7 +32,7 @@ _OPEN_BLOCKS = 8
 
 
 def build_corpus(inputs: Mapping[str, Path], spec: CorpusSpec, run: Run) -> None:
-    """Writes `{train,valid,test}.parquet` (see artifacts.Corpus) from the raw file `spec.source_sha256`; no inputs.
+    """Writes `{train,valid,test}.parquet` (see artifacts.Corpus) from the raw files of `spec`; no inputs.
 
     Facts: funnel [{reason, pages, example_ids}], documents and bytes by split, source_pages, source_text_bytes,
     min_bytes. Memory holds some 300 bytes a document and the stub filter's table, at most 256 MiB. `run.threads`
@@ -40,8 +40,7 @@ def build_corpus(inputs: Mapping[str, Path], spec: CorpusSpec, run: Run) -> None
     `run.work`, and the next one goes on behind it.
     Raises DataError where the file is truncated, malformed or of another format, and where no document is left.
     """
-    path = run.file(spec.source_sha256)
-    job = _job(path, spec, run)
+    job = _job(spec, run)
     funnel = Funnel()
     try:
         try:
@@ -51,7 +50,7 @@ def build_corpus(inputs: Mapping[str, Path], spec: CorpusSpec, run: Run) -> None
             candidates = _read(job, spec, run, funnel, whole=True)
         kept, min_bytes = _filter(candidates, spec, funnel)
         if not len(kept):
-            raise _nothing_left(path, candidates.pages_read, funnel)
+            raise _nothing_left(job.files[0].path, candidates.pages_read, funnel)
         splits = _split(candidates, kept, spec, funnel)
         facts = _write(run, candidates, splits)
     except DataError:
@@ -67,19 +66,21 @@ def build_corpus(inputs: Mapping[str, Path], spec: CorpusSpec, run: Run) -> None
     )
 
 
-def _job(path: Path, spec: CorpusSpec, run: Run) -> Extraction:
+def _job(spec: CorpusSpec, run: Run) -> Extraction:
     """What every block is read by."""
-    head = read_head(path) if spec.format == "mediawiki" else Head({}, "", "utf-8")
+    files = []
+    for path in map(run.file, spec.raw_files()):
+        head = read_head(path) if spec.format == "mediawiki" else Head({}, "", "utf-8")
+        files.append(SourceFile(path=path, size=path.stat().st_size, names=head.names, encoding=head.encoding))
     return Extraction(
-        path=path,
+        files=tuple(files),
         folder=run.work / "blocks",
         format=spec.format,
         text_field=spec.text_field,
         title_field=spec.title_field,
+        documents=spec.documents,
         normalisation=spec.normalisation,
-        bits=table_bits(path.stat().st_size) if spec.filters.stubs else 0,
-        names=head.names,
-        encoding=head.encoding,
+        bits=table_bits(sum(file.size for file in files)) if spec.filters.stubs else 0,
     )
 
 
@@ -110,7 +111,7 @@ def _read(job: Extraction, spec: CorpusSpec, run: Run, funnel: Funnel, whole: bo
     found = _Candidates(counts=ShingleCounts(job.bits) if job.bits else None)
     seen: set[bytes] = set()
     disambiguation = Disambiguation(spec.language)
-    size = job.path.stat().st_size / 1e6
+    size = sum(file.size for file in job.files) / 1e6
     for block in extracted(job, run.threads, whole):
         places, at, offset = block.places(), 0, 0
         found.blocks.append(block)

@@ -1,8 +1,6 @@
-"""Pages out of a MediaWiki export (XML) and documents out of JSON lines, one at a time, in bounded memory."""
+"""Pages out of a MediaWiki export (XML), one at a time, in bounded memory."""
 
-import hashlib
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers import expat
@@ -232,42 +230,3 @@ def read_head(path: Path) -> Head:
         else:
             export.close()
         return Head(export.names, export.language, export.encoding)
-
-
-def document_id(title: str, text: str) -> int:
-    """A 63-bit id for a document that has none: the first bits of SHA-256 over its title and text."""
-    digest = hashlib.sha256(f"{title}\0{text}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
-def read_jsonl(
-    lines: Iterable[bytes], path: Path, text_field: str, title_field: str, first_line: int = 1
-) -> Iterator[Page]:
-    """Documents of JSON lines as pages of namespace 0; blank lines are passed over.
-
-    Raises DataError, with the line's number, where a line is not a JSON object, has no `text_field`, or its text or
-    title is not a string. A missing title is the empty string.
-    """
-    for number, line in enumerate(lines, first_line):
-        if not line.strip():
-            continue
-        where = f"{path}: line {number}"
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as fault:
-            raise DataError(f"{where} is not JSON ({fault}); each line must hold one JSON object") from None
-        if not isinstance(record, dict):
-            raise DataError(f"{where} holds a {type(record).__name__}; each line must hold one JSON object")
-        if text_field not in record:
-            fields = ", ".join(sorted(record)) or "none"
-            raise DataError(f"{where} has no field {text_field!r} (it has: {fields}); set text_field")
-        text, title = record[text_field], record.get(title_field) or ""
-        if not isinstance(text, str) or not isinstance(title, str):
-            raise DataError(f"{where}: {text_field!r} and {title_field!r} must be strings")
-        title, text = _encodable(title), _encodable(text)
-        yield Page(document_id(title, text), 0, title, None, text)
-
-
-def _encodable(text: str) -> str:
-    """`text` with lone surrogates, which JSON can spell and UTF-8 cannot, as question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")

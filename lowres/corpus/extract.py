@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from lowres.corpus.dump import Export, Page, read_jsonl
+from lowres.corpus.documents import read_jsonl, read_parquet, read_text
+from lowres.corpus.dump import Export, Page
 from lowres.corpus.filters import Shingles, templates_of, title_suffix, told_by
 from lowres.corpus.namespaces import MAIN, Namespaces
 from lowres.corpus.source import Source, Truncated, page_begins
@@ -31,23 +32,33 @@ class Unaligned(DataError):
     """A run of bz2 streams that is not whole pages: the dump must be read as one stream."""
 
 
-class Extraction(BaseModel):
-    """What is the same for all blocks of a build.
-
-    folder: where block files go. names, encoding: of a dump's head. bits: of the shingle table; 0: none is wanted.
-    """
+class SourceFile(BaseModel):
+    """A file of the source. names, encoding: of a dump's head."""
 
     model_config = ConfigDict(frozen=True)
 
     path: Path
+    size: int
+    names: dict[int, str] = {}
+    encoding: str = "utf-8"
+
+
+class Extraction(BaseModel):
+    """What is the same for all blocks of a build.
+
+    files: what is read, in order. folder: where block files go. bits: of the shingle table; 0: none is wanted.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    files: tuple[SourceFile, ...]
     folder: Path
     format: str
     text_field: str
     title_field: str
+    documents: str = "blank-line"
     normalisation: Normalisation
     bits: int
-    names: dict[int, str] = {}
-    encoding: str = "utf-8"
 
     def block(self, number: int) -> Path:
         """Where the file of a block stands or will stand."""
@@ -58,16 +69,20 @@ class Extraction(BaseModel):
 class Piece:
     """A block, or a part of one that holds a page too long to be held whole.
 
-    data: decompressed bytes; None: they are streams of the file, from `start` to `stop`. position: how far into the
-    file it ends. line: number of its first line. more: the block goes on with the next piece. last: the source ends.
+    data: decompressed bytes; None: what `start` and `stop` say, bytes of bz2 streams or row groups of Parquet.
+    position: how far into all files it ends. file: which one it is from. line: number of its first line. begins, ends:
+    whether its file does. more: the block goes on with the next piece. last: no piece follows.
     """
 
     number: int
     data: bytes | None
     position: int
+    file: int = 0
     start: int = 0
     stop: int = 0
     line: int = 1
+    begins: bool = False
+    ends: bool = False
     more: bool = False
     last: bool = False
 
@@ -77,7 +92,7 @@ class Extractor:
 
     def __init__(self, job: Extraction):
         self._job = job
-        self._namespaces = Namespaces(job.names)
+        self._namespaces = Namespaces()
         self._shingles = Shingles(job.bits) if job.bits else None
         self._export: Export | None = None
         self._rows: list[list[Any]] = []
@@ -101,36 +116,41 @@ class Extractor:
         self._rows, self._texts, self._places = [], [], []
 
     def _pages(self, piece: Piece) -> Iterator[Page]:
-        job = self._job
+        job, file = self._job, self._job.files[piece.file]
         if job.format == "mediawiki":
-            return self._dump_pages(piece)
-        lines = (piece.data or b"").split(b"\n")
-        return read_jsonl(lines, job.path, job.text_field, job.title_field, piece.line)
+            return self._dump_pages(piece, file)
+        if job.format == "parquet":
+            groups = range(piece.start, piece.stop)
+            return read_parquet(file.path, groups, job.text_field, job.title_field)
+        if job.format == "text":
+            return read_text(piece.data or b"", file.path, job.documents == "file", piece.line)
+        return read_jsonl((piece.data or b"").split(b"\n"), file.path, job.text_field, job.title_field, piece.line)
 
-    def _dump_pages(self, piece: Piece) -> Iterator[Page]:
+    def _dump_pages(self, piece: Piece, file: SourceFile) -> Iterator[Page]:
         if self._export is None:
-            self._export = Export(self._job.path, self._job.encoding if piece.number else None)
+            self._namespaces = Namespaces(file.names)
+            self._export = Export(file.path, None if piece.begins else file.encoding)
         export = self._export
         if piece.data is not None:
             yield from export.feed(piece.data)
         else:
-            yield from self._stream_pages(piece, export)
-        if piece.last:
+            yield from self._stream_pages(piece, file, export)
+        if piece.ends:
             export.close()
         elif not piece.more and export.open_page:
-            raise Unaligned(f"{self._job.path}: a bz2 stream ends within a page")
+            raise Unaligned(f"{file.path}: a bz2 stream ends within a page")
 
-    def _stream_pages(self, piece: Piece, export: Export) -> Iterator[Page]:
-        with Source(self._job.path, piece.start, piece.stop) as source:
-            first = piece.number > 0
+    def _stream_pages(self, piece: Piece, file: SourceFile, export: Export) -> Iterator[Page]:
+        with Source(file.path, piece.start, piece.stop) as source:
+            first = not piece.begins
             try:
                 for chunk in source.chunks():
                     if first and not page_begins(chunk):
-                        raise Unaligned(f"{self._job.path}: the bz2 stream at byte {piece.start} begins within a page")
+                        raise Unaligned(f"{file.path}: the bz2 stream at byte {piece.start} begins within a page")
                     first = False
                     yield from export.feed(chunk)
             except Truncated as fault:
-                raise fault if piece.last else Unaligned(str(fault)) from None
+                raise fault if piece.ends else Unaligned(str(fault)) from None
 
     def _add(self, page: Page) -> None:
         """A row for the page, and its text and shingles where it may be a document."""

@@ -80,28 +80,29 @@ class Source:
     def lines(self) -> Iterator[bytes]:
         """The decompressed lines without their ends. Raises DataError as `chunks` does, and on a line over 64 MiB."""
         left = b""
-        for block in cut_behind(b"\n", self.chunks(), _CHUNK, self.path):
+        for block in cut_behind((b"\n",), self.chunks(), _CHUNK, self.path):
             *lines, left = block.split(b"\n")
             yield from lines
         if left:
             yield left
 
 
-def cut_behind(mark: bytes, chunks: Iterator[bytes], target: int, path: Path) -> Iterator[bytes]:
-    """The chunks as blocks of about `target` bytes, cut behind a `mark`; the last one may be empty.
+def cut_behind(marks: tuple[bytes, ...], chunks: Iterator[bytes], target: int, path: Path) -> Iterator[bytes]:
+    """The chunks as blocks of about `target` bytes, cut behind one of `marks`; the last one may be empty.
 
-    Raises DataError where 64 MiB hold no mark.
+    No marks: one block. Raises DataError where 64 MiB hold no mark.
     """
     pending = bytearray()
     for chunk in chunks:
         pending += chunk
         if len(pending) >= target:
-            end = pending.rfind(mark) + len(mark)
-            if end >= len(mark):
+            end = max((at + len(mark) for mark in marks if (at := pending.rfind(mark)) >= 0), default=0)
+            if end:
                 yield bytes(pending[:end])
                 del pending[:end]
             elif len(pending) > MAX_LINE:
-                raise DataError(f"{path}: a line is longer than {MAX_LINE} bytes: this is no text in lines")
+                what = "a line" if b"\n" in marks else "a document"
+                raise DataError(f"{path}: {what} is longer than {MAX_LINE} bytes; cut it, or see `format`")
     yield bytes(pending)
 
 

@@ -187,14 +187,17 @@ def _corpus_node(loaded: LoadedRecipe, raw: dict[str, RawFile]) -> Node | None:
     if loaded.corpus is None:
         return None
     card, path = loaded.corpus
-    recipe, file = loaded.recipe, card.files[0]
-    raw[file.sha256] = RawFile(card, path, file)
+    recipe = loaded.recipe
+    raw.update({file.sha256: RawFile(card, path, file) for file in card.files})
+    first, *more = (file.sha256 for file in card.files)
     spec = CorpusSpec(
-        source_sha256=file.sha256,
+        source_sha256=first,
+        more_sha256=tuple(more),
         format=card.format,
         language=card.language,
         text_field=card.text_field,
         title_field=card.title_field,
+        documents=card.documents,
         normalisation=recipe.normalisation,
         filters=recipe.filters,
         splits=recipe.splits,

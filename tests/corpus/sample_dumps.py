@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
-from lowres.corpus.extract import BlockFile, Extraction
+from lowres.corpus.extract import BlockFile, Extraction, SourceFile
 from lowres.text.normalise import Normalisation
 
 HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="vi">
@@ -57,15 +57,14 @@ def single(folder: Path, made: Iterable[str], name: str = "dump.xml") -> Path:
     return path
 
 
-def extraction(path: Path, folder: Path, form: str = "mediawiki") -> Extraction:
+def extraction(paths: Path | tuple[Path, ...], folder: Path, form: str = "mediawiki", **options) -> Extraction:
+    paths = (paths,) if isinstance(paths, Path) else paths
+    settings = {"text_field": "text", "title_field": "title", "normalisation": Normalisation(), "bits": 20}
     return Extraction(
-        path=path,
+        files=tuple(SourceFile(path=path, size=path.stat().st_size) for path in paths),
         folder=folder / "blocks",
         format=form,
-        text_field="text",
-        title_field="title",
-        normalisation=Normalisation(),
-        bits=20,
+        **{**settings, **options},
     )
 
 

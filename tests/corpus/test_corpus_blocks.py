@@ -8,12 +8,15 @@ import tracemalloc
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sample_dumps import HEAD, TAIL, content, extraction, multistream, page, pages, single, words
 
 from lowres.artifacts import CORPUS_SPLITS, Corpus, Run
 from lowres.corpus.blocks import Sizes, extracted
 from lowres.corpus.build import build_corpus
+from lowres.corpus.documents import document_id
 from lowres.corpus.extract import BlockFile, Unaligned
 from lowres.corpus.source import Source, stream_starts
 from lowres.corpus.spec import CorpusSpec
@@ -136,7 +139,7 @@ def test_a_page_of_50_mb_is_counted_and_nobody_holds_it(tmp_path):
     tracemalloc.stop()
     assert [(row.id, row.reason) for row in rows] == [(1, ""), (2, "too_long"), (3, "")]
     assert peak < 45_000_000
-    by_workers = extracted(extraction(job.path, tmp_path / "two"), 2, False)
+    by_workers = extracted(extraction(job.files[0].path, tmp_path / "two"), 2, False)
     assert [row for block in by_workers for row in block.rows()] == rows
 
 
@@ -183,3 +186,56 @@ def test_json_lines_in_blocks_name_the_line(tmp_path):
     path.write_text("\n".join([*lines[:55], "{", *lines[55:]]))
     with pytest.raises(DataError, match="line 56 is not JSON"):
         list(extracted(extraction(path, tmp_path / "faulty", "jsonl"), 2, False, SMALL))
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_plain_text_is_a_document_a_blank_line_or_a_file(tmp_path, ends):
+    documents = [f"dòng {n}{ends}{words(n, 1500)}" for n in range(60)]
+    path = tmp_path / "a.txt"
+    path.write_bytes(((ends + ends).join(documents) + ends + " \t" + ends + "cuối").encode("utf-8-sig"))
+    blocks = list(extracted(extraction(path, tmp_path / "a", "text"), 2, False, SMALL))
+    assert len(blocks) >= 3
+    rows, texts, _ = content(blocks)
+    assert len(rows) == 61
+    assert texts.decode() == "".join(text.replace("\r", "") for text in documents) + "cuối"
+    other = tmp_path / "b.txt"
+    other.write_text("một\n\nhai")
+    job = extraction((path, other), tmp_path / "b", "text", documents="file")
+    rows, texts, _ = content(extracted(job, 2, False, SMALL))
+    assert len(rows) == 2 and texts.endswith("một\nhai".encode())
+    other.write_bytes(b"m\n\n\xff")
+    with pytest.raises(DataError, match=r"b\.txt: line 3 is not UTF-8"):
+        list(extracted(extraction(other, tmp_path / "c", "text"), 1, False))
+
+
+def test_parquet_is_read_by_row_groups(tmp_path):
+    rows = [{"title": f"T{n}", "body": words(n, 300), "extra": n} for n in range(40)]
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=10)
+    job = extraction(path, tmp_path / "a", "parquet", text_field="body")
+    blocks = list(extracted(job, 2, False, SMALL))
+    assert len(blocks) == 4
+    found, texts, _ = content(blocks)
+    assert texts.decode() == "".join(row["title"] + row["body"] for row in rows)
+    assert [row.id for row in found] == [document_id(row["title"], row["body"]) for row in rows]
+    for field, said in (("text", "no column 'text' .it has: body, extra, title."), ("extra", "holds int64")):
+        with pytest.raises(DataError, match=said):
+            list(extracted(extraction(path, tmp_path / field, "parquet", text_field=field), 1, False))
+    cut = tmp_path / "cut.parquet"
+    cut.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        list(extracted(extraction(cut, tmp_path / "cut", "parquet", text_field="body"), 1, False))
+
+
+def test_several_files_are_one_corpus(tmp_path):
+    made = pages(20, 400)
+    one = build(tmp_path / "one", single(tmp_path, made))
+    parts = (single(tmp_path, made[:7], "1.xml"), multistream(tmp_path, made[7:], "2.xml.bz2"))
+    out = tmp_path / "two/out"
+    out.mkdir(parents=True)
+    run = Run(out=out, work=tmp_path / "two", seed=0, threads=2, files=dict(zip("ab", parts, strict=True)))
+    spec = CorpusSpec(source_sha256="a", more_sha256=("b",), format="mediawiki", language="vie")
+    build_corpus({}, spec, run)
+    assert hashes(run) == hashes(one)
+    assert spec.raw_files() == ("a", "b")
+    assert "more_sha256" not in CorpusSpec(source_sha256="a", format="mediawiki", language="vie").hashed()

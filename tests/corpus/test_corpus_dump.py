@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from lowres.corpus.dump import Dump, Page, document_id, read_head, read_jsonl
+from lowres.corpus.documents import document_id, read_jsonl
+from lowres.corpus.dump import Dump, Page, read_head
 from lowres.corpus.source import Source
 from lowres.errors import DataError
 
