@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from lowres.cli import compare, look, use, write
+from lowres.cli import compare, corpus, look, use, write
 from lowres.cli.options import EXIT_FAULT, EXIT_STOPPED, EXIT_USAGE
 from lowres.errors import LowresError, RecipeError, Stopped
 
@@ -27,6 +27,7 @@ app.command()(use.predict)
 app.command()(use.generate)
 tasks.command(name="add")(write.task_add)
 app.add_typer(tasks, name="task")
+app.add_typer(corpus.app, name="corpus")
 
 
 @app.callback(invoke_without_command=True)

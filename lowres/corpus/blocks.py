@@ -69,18 +69,21 @@ def _pieces(job: Extraction, path: Path, whole: bool, sizes: Sizes) -> Iterator[
             found = True
             yield Piece(number, None, stop, start=start, stop=stop)
         if not found:
-            yield from _page_pieces(path, sizes.text)
+            yield from _page_pieces(path, sizes.text, job.allow_truncated)
     elif job.format == "parquet":
         yield from _row_groups(path, (job.text_field, job.title_field), sizes.text)
     else:
-        yield from _line_pieces(path, _MARKS[job.documents if job.format == "text" else "line"], sizes.text)
+        marks = _MARKS[job.documents if job.format == "text" else "line"]
+        yield from _line_pieces(path, marks, sizes.text, job.allow_truncated)
 
 
-def _line_pieces(path: Path, marks: tuple[bytes, ...], target: int) -> Iterator[Piece]:
-    with Source(path) as source:
+def _line_pieces(path: Path, marks: tuple[bytes, ...], target: int, allow_truncated: bool) -> Iterator[Piece]:
+    with Source(path, allow_truncated=allow_truncated) as source:
         line = 1
         for number, data in enumerate(cut_behind(marks, source.chunks(), target, path)):
-            yield Piece(number, data, source.position(), line=line)
+            if source.cut:  # what is behind the last mark is no whole document
+                data = data[: max((data.rfind(mark) + len(mark) for mark in marks if mark in data), default=0)]
+            yield Piece(number, data, source.position(), line=line, cut=source.cut)
             line += data.count(b"\n")
 
 
@@ -96,9 +99,9 @@ def _row_groups(path: Path, columns: tuple[str, str], target: int) -> Iterator[P
         yield Piece(0, None, size)
 
 
-def _page_pieces(path: Path, target: int) -> Iterator[Piece]:
+def _page_pieces(path: Path, target: int, allow_truncated: bool) -> Iterator[Piece]:
     """Blocks cut behind pages. A page over 4 MiB comes in several pieces, so that nobody holds it whole."""
-    with Source(path) as source:
+    with Source(path, allow_truncated=allow_truncated) as source:
         number, pending = 0, bytearray()
         for chunk in source.chunks():
             pending += chunk

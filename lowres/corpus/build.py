@@ -21,6 +21,7 @@ from lowres.corpus.blocks import extracted
 from lowres.corpus.dump import Head, read_head
 from lowres.corpus.extract import BlockFile, Extraction, Row, SourceFile, Unaligned
 from lowres.corpus.filters import Disambiguation, Funnel, ShingleCounts, auto_min_bytes, table_bits
+from lowres.corpus.languages import same_language
 from lowres.corpus.spec import CorpusSpec, Splits
 from lowres.errors import DataError
 
@@ -71,6 +72,11 @@ def _job(spec: CorpusSpec, run: Run) -> Extraction:
     files = []
     for path in map(run.file, spec.raw_files()):
         head = read_head(path) if spec.format == "mediawiki" else Head({}, "", "utf-8")
+        if not same_language(head.language, spec.language):
+            raise DataError(
+                f"{path}: it is a dump of the wiki in {head.language!r}, and the corpus is declared as "
+                f"{spec.language!r}; take that language's dump, or declare the language that it is in"
+            )
         files.append(SourceFile(path=path, size=path.stat().st_size, names=head.names, encoding=head.encoding))
     return Extraction(
         files=tuple(files),
@@ -79,6 +85,7 @@ def _job(spec: CorpusSpec, run: Run) -> Extraction:
         text_field=spec.text_field,
         title_field=spec.title_field,
         documents=spec.documents,
+        allow_truncated=spec.allow_truncated,
         normalisation=spec.normalisation,
         bits=table_bits(sum(file.size for file in files)) if spec.filters.stubs else 0,
     )
@@ -139,7 +146,7 @@ def _no_candidate(
     row: Row, disambiguation: Disambiguation, seen: set[bytes], spec: CorpusSpec
 ) -> tuple[str | None, bool]:
     """Why a page cannot be a document, if it cannot; and whether its text was seen before."""
-    if row.reason in ("other_namespace", "redirect"):
+    if row.reason in ("other_namespace", "redirect", "truncated"):
         return row.reason, False
     if disambiguation.titled(row.suffix):
         return "disambiguation", False

@@ -67,6 +67,12 @@ class Export:
         """Whether the parse stands inside a page."""
         return len(self._depth) > 1
 
+    @property
+    def open_id(self) -> int:
+        """The id of the page inside which the parse stands; 0 where it is not known."""
+        digits = self._page.get("id", "") if self.open_page else ""
+        return int(digits) if digits.isdecimal() else 0
+
     def feed(self, data: bytes) -> list[Page]:
         """The pages that end in the next bytes. Raises DataError in one line where this is no MediaWiki export."""
         if not self._started and data:

@@ -59,6 +59,7 @@ class Extraction(BaseModel):
     documents: str = "blank-line"
     normalisation: Normalisation
     bits: int
+    allow_truncated: bool = False
 
     def block(self, number: int) -> Path:
         """Where the file of a block stands or will stand."""
@@ -71,7 +72,8 @@ class Piece:
 
     data: decompressed bytes; None: what `start` and `stop` say, bytes of bz2 streams or row groups of Parquet.
     position: how far into all files it ends. file: which one it is from. line: number of its first line. begins, ends:
-    whether its file does. more: the block goes on with the next piece. last: no piece follows.
+    whether its file does. cut: behind it the file was cut short. more: the block goes on with the next piece. last: no
+    piece follows.
     """
 
     number: int
@@ -83,6 +85,7 @@ class Piece:
     line: int = 1
     begins: bool = False
     ends: bool = False
+    cut: bool = False
     more: bool = False
     last: bool = False
 
@@ -104,6 +107,8 @@ class Extractor:
         try:
             for page in self._pages(piece):
                 self._add(page)
+            if piece.cut:
+                self._rows.append(["truncated", 0, 0, []])
         except BaseException:
             self._forget()
             raise
@@ -136,12 +141,18 @@ class Extractor:
         else:
             yield from self._stream_pages(piece, file, export)
         if piece.ends:
-            export.close()
+            try:
+                export.close()
+            except Truncated:
+                if not self._job.allow_truncated:
+                    raise
+                self._rows.append(["truncated", export.open_id, 0, []])
         elif not piece.more and export.open_page:
             raise Unaligned(f"{file.path}: a bz2 stream ends within a page")
 
     def _stream_pages(self, piece: Piece, file: SourceFile, export: Export) -> Iterator[Page]:
-        with Source(file.path, piece.start, piece.stop) as source:
+        allow_truncated = self._job.allow_truncated and piece.ends
+        with Source(file.path, piece.start, piece.stop, allow_truncated) as source:
             first = not piece.begins
             try:
                 for chunk in source.chunks():

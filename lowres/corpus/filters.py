@@ -17,6 +17,7 @@ REASONS = (
     "other_namespace",
     "disambiguation",
     "too_long",
+    "truncated",
     "empty",
     "duplicate",
     "too_short",

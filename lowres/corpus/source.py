@@ -34,16 +34,19 @@ class Source:
     """A raw file read from start to end, plain or compressed by bz2, gzip, xz or zstd (told by its first bytes).
 
     path: the file. size: its bytes on disk. start, stop: the bytes of it that are read, whole bz2 streams.
-    position(): how far reading is, in bytes of the file.
+    position(): how far reading is, in bytes of the file. allow_truncated: a file that is cut short ends where it is
+    cut, and `cut` says so.
     """
 
-    def __init__(self, path: Path, start: int = 0, stop: int | None = None):
+    def __init__(self, path: Path, start: int = 0, stop: int | None = None, allow_truncated: bool = False):
         self.path = path
         self.size = path.stat().st_size
         self._stop = self.size if stop is None else stop
         self._raw = path.open("rb")
         self._raw.seek(start)
         self._start = start
+        self._allow_truncated = allow_truncated
+        self.cut = False
 
     def __enter__(self) -> "Source":
         return self
@@ -69,6 +72,9 @@ class Source:
                 yield first
                 yield from chunks
         except EOFError:
+            if self._allow_truncated:
+                self.cut = True
+                return
             raise Truncated(
                 f"{self.path}: the compressed data ends before its end mark: the file is truncated; fetch it again"
             ) from None

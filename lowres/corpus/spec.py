@@ -46,6 +46,8 @@ class CorpusSpec(Spec):
     """Files that are read behind the first, in this order."""
     documents: Literal["blank-line", "file"] = added_later("blank-line", neutral="blank-line")
     """What ends a document of plain text: a blank line, or its file."""
+    allow_truncated: bool = added_later(False, neutral=False)
+    """Take the whole pages of a file that is cut short; else it is refused."""
 
     def raw_files(self) -> tuple[str, ...]:
         """The dump, or the files of the corpus."""

@@ -12,6 +12,7 @@ from lowres.cards import (
     read_toml,
     validated,
 )
+from lowres.errors import RecipeError
 from lowres.experiment.plan import make_plan
 from lowres.recipe import load_recipe
 

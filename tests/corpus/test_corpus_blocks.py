@@ -11,6 +11,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 from sample_dumps import HEAD, TAIL, content, extraction, multistream, page, pages, single, words
 
 from lowres.artifacts import CORPUS_SPLITS, Corpus, Run
@@ -18,6 +19,7 @@ from lowres.corpus.blocks import Sizes, extracted
 from lowres.corpus.build import build_corpus
 from lowres.corpus.documents import document_id
 from lowres.corpus.extract import BlockFile, Unaligned
+from lowres.corpus.languages import same_language
 from lowres.corpus.source import Source, stream_starts
 from lowres.corpus.spec import CorpusSpec
 from lowres.errors import DataError, Stopped
@@ -239,3 +241,64 @@ def test_several_files_are_one_corpus(tmp_path):
     assert hashes(run) == hashes(one)
     assert spec.raw_files() == ("a", "b")
     assert "more_sha256" not in CorpusSpec(source_sha256="a", format="mediawiki", language="vie").hashed()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("make", [multistream, single])
+def test_whole_pages_before_a_cut_are_kept_only_if_that_is_allowed(tmp_path, make, threads):
+    made = pages(60)
+    data = make(tmp_path, made).read_bytes()
+    cut = tmp_path / "cut"
+    cut.write_bytes(data[: len(data) * 3 // 4])
+    with pytest.raises(DataError, match="truncated"):
+        list(extracted(extraction(cut, tmp_path / "a"), threads, False, SMALL))
+    rows, _, _ = content(extracted(extraction(cut, tmp_path / "b", allow_truncated=True), threads, False, SMALL))
+    wanted, _, _ = content(extracted(extraction(single(tmp_path, made, "x"), tmp_path / "c"), threads, False, SMALL))
+    assert 30 < len(rows) < 50
+    assert rows[:-1] == wanted[: len(rows) - 1]
+    assert rows[-1].reason == "truncated" and rows[-1].id in (0, wanted[len(rows) - 1].id)
+
+
+def test_lines_before_a_cut_are_kept_only_if_that_is_allowed(tmp_path):
+    data = "".join(json.dumps({"text": words(n, 300)}) + "\n" for n in range(700)).encode()
+    for name, packed in {"bz2": bz2.compress(data), "zst": zstandard.compress(data)}.items():
+        cut = tmp_path / name
+        cut.write_bytes(packed[: len(packed) * 3 // 4])
+        with pytest.raises(DataError, match="truncated"):
+            list(extracted(extraction(cut, tmp_path / f"{name}-a", "jsonl"), 1, False))
+        job = extraction(cut, tmp_path / f"{name}-b", "jsonl", allow_truncated=True)
+        rows, _, _ = content(extracted(job, 1, False))
+        assert 5 < len(rows) < 650
+        assert [row.reason for row in rows] == [""] * (len(rows) - 1) + ["truncated"]
+
+
+def test_a_dump_of_another_language_is_refused(tmp_path):
+    path = multistream(tmp_path, pages(10, 200))
+    path.write_bytes(bz2.compress(bz2.decompress(path.read_bytes()).replace(b'xml:lang="vi"', b'xml:lang="so"')))
+    with pytest.raises(DataError, match="the wiki in 'so', and the corpus is declared as 'vie'"):
+        build(tmp_path / "a", path)
+
+
+@pytest.mark.parametrize(
+    ("wiki", "language", "same"),
+    [
+        ("vi", "vie", True),
+        ("en", "vie", False),
+        ("sw", "swh", True),
+        ("zh-yue", "yue", True),
+        ("als", "gsw", True),
+        ("als", "sqi", False),
+        ("", "vie", True),
+        ("not-a-code", "vie", True),
+    ],
+)
+def test_codes_of_wikis_and_languages(wiki, language, same):
+    assert same_language(wiki, language) is same
+
+
+def test_titles_are_never_paths(tmp_path):
+    made = [page(n, words(n, 200), "../../../outside") for n in range(1, 6)]
+    run = build(tmp_path / "in/side", single(tmp_path, made))
+    titles = [row["title"] for split in CORPUS_SPLITS for row in Corpus(run.out).table(split).to_pylist()]
+    assert titles == ["../../../outside"] * 5
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "dump.xml"}
