@@ -54,7 +54,7 @@ def build_corpus(inputs: Mapping[str, Path], spec: CorpusSpec, run: Run) -> None
             raise _nothing_left(job.files[0].path, candidates.pages_read, funnel)
         splits = _split(candidates, kept, spec, funnel)
         facts = _write(run, candidates, splits)
-    except DataError:
+    except (DataError, OSError):  # a full disk gets its room back
         shutil.rmtree(job.folder, ignore_errors=True)
         raise
     shutil.rmtree(job.folder)
