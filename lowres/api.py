@@ -85,7 +85,7 @@ def execute(
         store.root, folder.root / "logs", settings.threads, settings.device, settings.timeout_s, where.offline
     )
     started = time.monotonic()
-    with _interrupts() as stop:
+    with interrupts() as stop:
         patience = Patience(stop_requested=stop.is_set)
         finder = Finder(store, [*where.mirrors, *mirrors_of_environment()], where.offline, on_fetch, patience)
         try:
@@ -126,7 +126,7 @@ def _command() -> str:
 
 
 @contextmanager
-def _interrupts() -> Iterator[threading.Event]:
+def interrupts() -> Iterator[threading.Event]:
     """Ctrl-C and SIGTERM set the event, at which the run stops cleanly; a second Ctrl-C interrupts at once."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -6,6 +6,7 @@ named and never guessed, and a data statement. A card's name is its path below `
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -101,24 +102,44 @@ class Card(Spec):
 
 
 class CorpusCard(Card):
-    """Unlabelled text. format: a MediaWiki export, or JSON lines."""
+    """Unlabelled text, in one file or in several that are read one behind the other.
+
+    format: a MediaWiki export, JSON lines, Parquet, or plain text. documents: of plain text, what ends a document.
+    """
 
     card: Literal["corpus"]
     script: str
     """ISO 15924."""
-    format: Literal["mediawiki", "jsonl"]
+    format: Literal["mediawiki", "jsonl", "parquet", "text"]
     date: str = Field(pattern=r"^(unknown|\d{4}(\d{2}(\d{2})?)?)$")
     """Of the dump or the crawl: YYYYMMDD, YYYYMM, YYYY, or unknown."""
     text_field: str = "text"
     title_field: str = "title"
+    documents: Literal["blank-line", "file"] = "blank-line"
 
     @field_validator("files")
     @classmethod
-    def _one_text(cls, value: tuple[CardFile, ...]) -> tuple[CardFile, ...]:
-        roles = [file.role for file in value]
-        if roles[0] == "index" or roles[1:] not in ([], ["index"]):
-            raise ValueError(f"the roles are {', '.join(roles)}; a corpus is one file, and one more with role 'index'")
+    def _revisions_are_pinned(cls, value: tuple[CardFile, ...]) -> tuple[CardFile, ...]:
+        for file in value:
+            dataset = re.match(r"https://huggingface\.co/datasets/[^/]+/[^/]+/resolve/([^/]+)/", file.url or "")
+            if dataset and not re.fullmatch(r"[0-9a-f]{40}", dataset.group(1)):
+                raise ValueError(
+                    f"the dataset's revision is {dataset.group(1)!r}, which moves; pin a commit, 40 digits"
+                )
         return value
+
+    @field_validator("files")
+    @classmethod
+    def _roles_are_known(cls, value: tuple[CardFile, ...]) -> tuple[CardFile, ...]:
+        roles = [file.role for file in value]
+        if "all" not in roles or set(roles) - {"all", "index"}:
+            raise ValueError(f"the roles are {', '.join(roles)}; text has role 'all', the index of a dump 'index'")
+        return value
+
+    @property
+    def texts(self) -> tuple[CardFile, ...]:
+        """The files that are read, in order: all but the index of a multistream dump."""
+        return tuple(file for file in self.files if file.role == "all")
 
 
 class TaskCard(Card):

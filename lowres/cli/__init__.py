@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from lowres.cli import bring, compare, look, use, write
+from lowres.cli import bring, compare, corpus, look, use, write
 from lowres.cli.options import EXIT_FAULT, EXIT_STOPPED, EXIT_USAGE
 from lowres.errors import LowresError, RecipeError, Stopped
 
@@ -15,7 +15,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 tasks = typer.Typer(help="A user's own labelled data.", no_args_is_help=True)
-corpora = typer.Typer(help="Raw text: Wikipedia dumps.", no_args_is_help=True)
 
 app.command()(compare.run)
 app.command()(compare.plan)
@@ -29,8 +28,7 @@ app.command()(use.predict)
 app.command()(use.generate)
 tasks.command(name="add")(write.task_add)
 app.add_typer(tasks, name="task")
-corpora.command(name="pin")(bring.corpus_pin)
-app.add_typer(corpora, name="corpus")
+app.add_typer(corpus.app, name="corpus")
 
 
 @app.callback(invoke_without_command=True)

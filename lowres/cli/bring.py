@@ -1,4 +1,4 @@
-"""fetch and corpus pin: bytes from elsewhere, and which bytes they shall be."""
+"""fetch: bytes from elsewhere."""
 
 from typing import Annotated
 
@@ -49,36 +49,3 @@ def fetch(
         typer.echo(f"wrote {path}")
     else:
         typer.echo(f"not in the card yet: lowres fetch {name} --write")
-
-
-def corpus_pin(
-    language: Annotated[
-        str, typer.Argument(metavar="LANG", help="A Wikipedia's code (vi, zh-yue), or ISO 639-3 (vie, yue).")
-    ],
-    name: Annotated[str | None, typer.Option(help="The card's name. Default: <wiki>/wikipedia.")] = None,
-    base_url: Annotated[
-        str, typer.Option("--base-url", help="The dumps site, or a copy of it.")
-    ] = "https://dumps.wikimedia.org",
-) -> None:
-    """Write a corpus card for the newest complete dump of a Wikipedia: date, URLs, checksums. The dump itself stays."""
-    from lowres.corpus.pin import pin
-    from lowres.download import Patience
-    from lowres.errors import RecipeError
-    from lowres.wikipedias import find_edition
-
-    edition = find_edition(language)
-    if edition is None:
-        raise RecipeError(f"{language}: it has no Wikipedia that lowres knows of")
-    patience = Patience(on_wait=lambda line: typer.echo(line, err=True))
-    try:
-        pinned = pin(edition, name or f"{edition.folder}/wikipedia", base_url, patience)
-    except KeyboardInterrupt:
-        raise Stopped("stopped; nothing was written") from None
-    done = "wrote" if pinned.new else "is pinned to it already:"
-    typer.echo(f"{done} {pinned.path}: {edition.name} Wikipedia of {pinned.dump.date}")
-    for file in pinned.dump.files:
-        typer.echo(f"  {file.role:6} {file.bytes:,} bytes  {file.url}")
-    if pinned.new:
-        typer.echo(
-            f"next: lowres fetch {pinned.name} --write   (the site gives no sha256; this checks the sha1 and adds it)"
-        )

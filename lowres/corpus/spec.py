@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from lowres.artifacts import Spec, Stage
+from lowres.fingerprint import added_later
 from lowres.text.normalise import Normalisation
 
 
@@ -31,7 +32,7 @@ class CorpusSpec(Spec):
 
     source_sha256: str
     """The raw file, by checksum; compression is told by its first bytes."""
-    format: Literal["mediawiki", "jsonl"]
+    format: Literal["mediawiki", "jsonl", "parquet", "text"]
     language: str
     """ISO 639-3."""
     text_field: str = "text"
@@ -41,10 +42,16 @@ class CorpusSpec(Spec):
     splits: Splits = Splits()
     max_bytes: int | None = None
     """Byte budget of the train split, drawn by a hash of the document id; None: everything."""
+    more_sha256: tuple[str, ...] = added_later((), neutral=())
+    """Files that are read behind the first, in this order."""
+    documents: Literal["blank-line", "file"] = added_later("blank-line", neutral="blank-line")
+    """What ends a document of plain text: a blank line, or its file."""
+    allow_truncated: bool = added_later(False, neutral=False)
+    """Take the whole pages of a file that is cut short; else it is refused."""
 
     def raw_files(self) -> tuple[str, ...]:
-        """The dump."""
-        return (self.source_sha256,)
+        """The dump, or the files of the corpus."""
+        return (self.source_sha256, *self.more_sha256)
 
 
 BUILD_CORPUS = Stage("build_corpus", 2, "data", "lowres.corpus.build:build_corpus", CorpusSpec)

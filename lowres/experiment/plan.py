@@ -187,14 +187,17 @@ def _corpus_node(loaded: LoadedRecipe, raw: dict[str, RawFile]) -> Node | None:
     if loaded.corpus is None:
         return None
     card, path = loaded.corpus
-    recipe, file = loaded.recipe, card.files[0]
-    raw[file.pinned] = RawFile(card, path, file)
+    recipe = loaded.recipe
+    raw.update({file.pinned: RawFile(card, path, file) for file in card.texts})
+    first, *more = (file.pinned for file in card.texts)
     spec = CorpusSpec(
-        source_sha256=file.pinned,
+        source_sha256=first,
+        more_sha256=tuple(more),
         format=card.format,
         language=card.language,
         text_field=card.text_field,
         title_field=card.title_field,
+        documents=card.documents,
         normalisation=recipe.normalisation,
         filters=recipe.filters,
         splits=recipe.splits,
