@@ -1,7 +1,6 @@
 """Which pages are no documents: disambiguation pages, template-made stubs; and the count of all that was left out."""
 
 import re
-import zlib
 from array import array
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -11,6 +10,7 @@ import numpy as np
 
 from lowres.corpus.dump import Page
 from lowres.corpus.namespaces import MEDIAWIKI, TEMPLATE, Namespaces
+from lowres.text.shingles import Shingles
 
 REASONS = (
     "redirect",
@@ -159,25 +159,7 @@ class Disambiguation:
 
 # --- template-made stubs ---------------------------------------------------------------------------------------------
 
-_DIGITS = re.compile(r"\d+")
-_N = 5
 _COMMON = 4
-_FACTORS = np.array(
-    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xFF51AFD7ED558CCD],
-    dtype=np.uint64,
-)
-_MIX = np.uint64(0xBF58476D1CE4E5B9)
-_CACHED_WORDS = 1 << 18
-
-
-class _WordHashes(dict[str, int]):
-    """CRC-32 of words, remembered; the same in every process, unlike `hash`."""
-
-    def __missing__(self, word: str) -> int:
-        if len(self) >= _CACHED_WORDS:
-            self.clear()
-        value = self[word] = zlib.crc32(word.encode())
-        return value
 
 
 class ShingleCounts:
@@ -190,21 +172,11 @@ class ShingleCounts:
     def __init__(self, bits: int):
         self._shift = np.uint64(64 - bits)
         self._counts = np.zeros(1 << bits, dtype=np.uint8)
-        self._hashes = _WordHashes()
+        self._shingles = Shingles()
 
     def add(self, text: str) -> np.ndarray:
         """Counts a page's 5-grams once each. Returns their (n,) uint32 places in the table, for `share`."""
-        words = _DIGITS.sub("0", text).split()
-        if len(words) < _N:
-            return np.zeros(0, dtype=np.uint32)
-        hashes = self._hashes
-        values = np.fromiter(map(hashes.__getitem__, words), dtype=np.uint64, count=len(words))
-        count = len(words) - _N + 1
-        total = np.zeros(count, dtype=np.uint64)
-        for place in range(_N):
-            total += values[place : place + count] * _FACTORS[place]
-        total ^= total >> np.uint64(29)
-        places = np.unique((total * _MIX) >> self._shift).astype(np.uint32)
+        places = np.unique(self._shingles.words(text) >> self._shift).astype(np.uint32)
         self._counts[places] = np.minimum(self._counts[places], _COMMON - 1) + 1
         return places
 
