@@ -20,6 +20,9 @@ REASONS = (
     "duplicate",
     "too_short",
     "stub",
+    "other_script",
+    "other_language",
+    "near_duplicate",
     "over_budget",
 )
 """Why a page is left out, in the order in which it is asked."""

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow.parquet as pq
 
+from lowres.artifacts import Corpus
 from lowres.corpus.spec import LanguageFilter
 from lowres.errors import DataError
 from lowres.fingerprint import file_sha256
@@ -80,7 +82,9 @@ class CharacterNGrams:
         """
         codes = tuple(sorted(samples))
         if len(codes) < 2:
-            raise DataError(f"languages are told apart from {len(codes)} of them; two are the least: name another corpus")
+            raise DataError(
+                f"{len(codes)} languages to tell apart; two are the least: name a corpus in another language"
+            )
         least = min(sum(min(len(text), _LOOKED_AT) for text in samples[code]) for code in codes)
         tables = np.zeros((len(_ORDERS), len(codes), 1 << _BITS), dtype=np.float32)
         for place, code in enumerate(codes):
@@ -173,7 +177,7 @@ class Lingua:
         self._detector: Any = LanguageDetectorBuilder.from_all_languages().build()
 
     def __call__(self, texts: Sequence[str]) -> list[tuple[str, float]]:
-        """lingua's first guess for each text and its confidence."""
+        """The detector's first guess for each text and its confidence."""
         found = []
         for text in texts:
             values = self._detector.compute_language_confidence_values(text[:_LOOKED_AT])
@@ -188,6 +192,11 @@ class Lingua:
 def sample(texts: Iterable[str], count: int) -> list[str]:
     """At most 2,000 of `count` texts, evenly spread."""
     return list(islice(texts, 0, None, max(1, -(-count // SAMPLE_DOCUMENTS))))
+
+
+def sample_of_corpus(corpus: Corpus) -> list[str]:
+    """At most 2,000 texts of the train split, evenly spread."""
+    return sample(corpus.texts("train"), pq.ParquetFile(corpus.path / "train.parquet").metadata.num_rows)
 
 
 def identifier_for(
@@ -212,8 +221,8 @@ def identifier_for(
         found = FastText(path)
     if found is not None and found.codes is not None and not {language, *settings.accept} & set(found.codes):
         raise DataError(
-            f"filters.language.identifier {settings.identifier!r} does not know {language!r}; take another one, or name "
-            "in filters.language.accept the code that it has for the language"
+            f"filters.language.identifier {settings.identifier!r} does not know {language!r}; take another one, or "
+            "name in filters.language.accept the code that it has for the language"
         )
     return found
 

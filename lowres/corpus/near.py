@@ -28,7 +28,8 @@ class Signatures:
 
     def __init__(self) -> None:
         self._shingles = Shingles()
-        self._factors, self._terms = MinHash(num_perm=PERMUTATIONS, seed=_SEED, scheme="affine32").permutations
+        permutations = np.asarray(MinHash(num_perm=PERMUTATIONS, seed=_SEED, scheme="affine32").permutations)
+        self._factors, self._terms = permutations
         self._permuted = np.empty((_SHINGLES_A_STEP, PERMUTATIONS), dtype=np.uint32)
 
     def __call__(self, text: str) -> np.ndarray:
@@ -63,7 +64,7 @@ def bands(threshold: float) -> tuple[int, int]:
 
 
 def near_duplicate_groups(
-    signatures: Iterable[np.ndarray], ids: Sequence[int], threshold: float, scratch: BinaryIO
+    signatures: Iterable[np.ndarray], ids: Sequence[int] | np.ndarray, threshold: float, scratch: BinaryIO
 ) -> np.ndarray:
     """(n,) int64: the smallest id of each document's group; a document that is like no other is its own group.
 

@@ -29,7 +29,7 @@ class LanguageFilter(Spec):
     """Least probability of another language that leaves a document out."""
 
     @model_validator(mode="after")
-    def _is_whole(self) -> "LanguageFilter":
+    def _goes_together(self) -> "LanguageFilter":
         from lowres.text.scripts import known_script
 
         if self.script is not None and not known_script(self.script):
