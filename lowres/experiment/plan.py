@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 from lowres.artifacts import Node
-from lowres.cards import Card, CardFile, TaskCard, TokenizerCard, read_card
+from lowres.cards import Card, CardFile, CorpusCard, TaskCard, TokenizerCard, read_card
 from lowres.corpus.spec import BUILD_CORPUS, CorpusSpec
 from lowres.experiment.records import PlannedCell, PlanRecord
 from lowres.families import family
 from lowres.families.contract import Family, LanguageModel, MethodBlock, PredictSpec, Shared
 from lowres.fingerprint import fingerprint
 from lowres.metrics.spec import scores
-from lowres.recipe import LoadedRecipe
+from lowres.recipe import LoadedRecipe, Recipe
 from lowres.store import Store
 from lowres.tasks.spec import AUDIT_LEAKS, READ_TASK, AuditSpec, SourceFile, TaskSpec, subset_node
 from lowres.tokenizers.spec import READ_GPT2_TOKENIZER, TRAIN_TOKENIZER, Gpt2Spec, TokenizerSpec
@@ -187,20 +187,29 @@ def _corpus_node(loaded: LoadedRecipe, raw: dict[str, RawFile]) -> Node | None:
     if loaded.corpus is None:
         return None
     card, path = loaded.corpus
-    recipe, file = loaded.recipe, card.files[0]
+    recipe = loaded.recipe
+    spec = _corpus_spec(card, path, recipe, raw).model_copy(
+        update={"filters": recipe.filters, "splits": recipe.splits, "max_bytes": recipe.budget.corpus_bytes}
+    )
+    others = {
+        f"against_{other.language}": Node(BUILD_CORPUS, _corpus_spec(other, other_path, recipe, raw))
+        for other, other_path in loaded.others
+    }
+    return Node(BUILD_CORPUS, spec, others)
+
+
+def _corpus_spec(card: CorpusCard, path: Path, recipe: Recipe, raw: dict[str, RawFile]) -> CorpusSpec:
+    """The whole corpus of a card, with the default filters."""
+    file = card.files[0]
     raw[file.sha256] = RawFile(card, path, file)
-    spec = CorpusSpec(
+    return CorpusSpec(
         source_sha256=file.sha256,
         format=card.format,
         language=card.language,
         text_field=card.text_field,
         title_field=card.title_field,
         normalisation=recipe.normalisation,
-        filters=recipe.filters,
-        splits=recipe.splits,
-        max_bytes=recipe.budget.corpus_bytes,
     )
-    return Node(BUILD_CORPUS, spec)
 
 
 def _gpt2_node(loaded: LoadedRecipe, raw: dict[str, RawFile]) -> Node | None:
