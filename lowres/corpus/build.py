@@ -15,10 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lowres.artifacts import CORPUS_SPLITS, Run
+from lowres.artifacts import CORPUS_SPLITS, Corpus, Run
 from lowres.corpus.dump import Dump, Page, Source, read_jsonl
 from lowres.corpus.filters import Disambiguation, Funnel, ShingleCounts, auto_min_bytes, table_bits
+from lowres.corpus.language import foreign, identifier_for, sample, sample_of_corpus
 from lowres.corpus.namespaces import MAIN, Namespaces
+from lowres.corpus.near import Signatures, near_duplicate_groups
 from lowres.corpus.spec import CorpusSpec, Splits
 from lowres.corpus.wikitext import clean, plain_blocks
 from lowres.errors import DataError
@@ -32,7 +34,9 @@ _ROW_GROUP_BYTES = 1 << 24
 
 
 def build_corpus(inputs: Mapping[str, Path], spec: CorpusSpec, run: Run) -> None:
-    """Writes `{train,valid,test}.parquet` (see artifacts.Corpus) from the raw file `spec.source_sha256`; no inputs.
+    """Writes `{train,valid,test}.parquet` (see artifacts.Corpus) from the raw file `spec.source_sha256`.
+
+    inputs: `against_<ISO 639-3>`, a corpus in another language, for each that the n-gram language filter learns from.
 
     Facts: funnel [{reason, pages, example_ids}], documents and bytes by split, source_pages, source_text_bytes,
     min_bytes. Memory holds some 300 bytes a document and the stub filter's table, at most 256 MiB.
@@ -43,6 +47,8 @@ def build_corpus(inputs: Mapping[str, Path], spec: CorpusSpec, run: Run) -> None
     with _Scratch(run.work) as scratch:
         candidates = _read(path, spec, run, scratch, funnel)
         kept, min_bytes = _filter(candidates, spec, scratch, funnel)
+        kept = _in_language(inputs, candidates, kept, spec, run, scratch, funnel)
+        kept = _unlike(candidates, kept, spec, run, scratch, funnel)
         if not len(kept):
             raise _nothing_left(path, candidates.pages_read, funnel)
         splits = _split(candidates, kept, spec, funnel)
@@ -57,18 +63,18 @@ def build_corpus(inputs: Mapping[str, Path], spec: CorpusSpec, run: Run) -> None
 
 
 class _Scratch:
-    """Two files in the stage's work folder: titles and texts end to end, and places of 5-grams. Removed at the end."""
+    """Files in the stage's work folder: titles and texts end to end, 5-grams, signatures. Removed at the end."""
 
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
-        self._paths = (folder / "texts.bin", folder / "shingles.bin")
-        self.texts, self.shingles = (path.open("w+b") for path in self._paths)
+        self._paths = tuple(folder / f"{name}.bin" for name in ("texts", "shingles", "signatures"))
+        self.texts, self.shingles, self.signatures = (path.open("w+b") for path in self._paths)
 
     def __enter__(self) -> "_Scratch":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for file, path in zip((self.texts, self.shingles), self._paths, strict=True):
+        for file, path in zip((self.texts, self.shingles, self.signatures), self._paths, strict=True):
             file.close()
             path.unlink(missing_ok=True)
 
@@ -188,6 +194,54 @@ def _filter(found: _Candidates, spec: CorpusSpec, scratch: _Scratch, funnel: Fun
             continue
         funnel.leave_out(reason, page_id)
     return np.array(kept, dtype=np.int64), min_bytes
+
+
+def _in_language(
+    inputs: Mapping[str, Path],
+    found: _Candidates,
+    kept: np.ndarray,
+    spec: CorpusSpec,
+    run: Run,
+    scratch: _Scratch,
+    funnel: Funnel,
+) -> np.ndarray:
+    """Those of `kept` that are not in another script or language."""
+    settings = spec.filters.language
+    if settings.script is None and settings.identifier is None:
+        return kept
+    samples = {role.removeprefix("against_"): sample_of_corpus(Corpus(path)) for role, path in inputs.items()}
+    if samples:
+        samples[spec.language] = sample(_texts_at(kept, found, scratch, run, "learning languages"), len(kept))
+    identifier = identifier_for(settings, spec.language, samples)
+    texts = _texts_at(kept, found, scratch, run, "telling languages")
+    reasons = list(foreign(texts, spec.language, settings, identifier))
+    for place, reason in zip(kept, reasons, strict=True):
+        if reason is not None:
+            funnel.leave_out(reason, found.ids[place])
+    return kept[[reason is None for reason in reasons]]
+
+
+def _unlike(
+    found: _Candidates, kept: np.ndarray, spec: CorpusSpec, run: Run, scratch: _Scratch, funnel: Funnel
+) -> np.ndarray:
+    """Those of `kept` that are the smallest id of their group of near-duplicates, so no group has two splits."""
+    if spec.filters.near_duplicates is None:
+        return kept
+    ids = np.array(found.ids)[kept]
+    signatures = map(Signatures(), _texts_at(kept, found, scratch, run, "looking for near-duplicates"))
+    groups = near_duplicate_groups(signatures, ids, spec.filters.near_duplicates, scratch.signatures)
+    for page_id in ids[groups != ids]:
+        funnel.leave_out("near_duplicate", int(page_id))
+    return kept[groups == ids]
+
+
+def _texts_at(places: np.ndarray, found: _Candidates, scratch: _Scratch, run: Run, note: str) -> Iterator[str]:
+    """Texts of the candidates at `places`."""
+    for done, place in enumerate(places):
+        if done % _PAGES_A_REPORT == 0:
+            run.progress(done, len(places), "documents", note)
+        scratch.texts.seek(found.offsets[place] + found.title_sizes[place])
+        yield scratch.texts.read(found.sizes[place]).decode()
 
 
 def _nothing_left(path: Path, pages: int, funnel: Funnel) -> DataError:
