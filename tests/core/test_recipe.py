@@ -1,5 +1,6 @@
 import pytest
 
+from lowres.corpus.spec import CorpusSpec
 from lowres.errors import RecipeError
 from lowres.experiment.plan import make_plan
 from lowres.recipe import build_recipe, load_recipe
@@ -96,10 +97,9 @@ def test_corpora_that_a_filter_learns_from_are_inputs_of_the_corpus():
     assert alone.corpus is not None and against.corpus is not None
     assert alone.corpus.inputs == {}
     assert list(against.corpus.inputs) == ["against_ltg"]
-    assert against.corpus.inputs["against_ltg"].spec.language == "ltg"
-    assert against.raw_files.keys() - alone.raw_files.keys() == {
-        against.corpus.inputs["against_ltg"].spec.source_sha256
-    }
+    spec = against.corpus.inputs["against_ltg"].spec
+    assert isinstance(spec, CorpusSpec) and spec.language == "ltg"
+    assert against.raw_files.keys() - alone.raw_files.keys() == {spec.source_sha256}
     text = "\n".join(faults({**GOOD, "filters": {"language": {"identifier": "ngrams", "against": ["vi/mini", "no"]}}}))
     assert "filters.language.against: vi/mini is in 'vie'" in text
     assert "filters.language.against: no: no such card" in text

@@ -19,7 +19,8 @@ def test_words_make_shingles_and_digits_are_masked():
 
 @pytest.mark.parametrize(
     ("text", "length"),
-    [(THAI, 10), (CHINESE, 5), ("ភាសាខ្មែរ", 10), ("ພາສາລາວ", 10), ("これは日本語", 5), ("Tiếng Việt", None), ("한국어 글", None),
+    [(THAI, 10), (CHINESE, 5), ("ភាសាខ្មែរ", 10), ("ພາສາລາວ", 10), ("これは日本語", 5),
+     ("Tiếng Việt", None), ("한국어 글", None),
      ("Thủ đô của Thái Lan là Bangkok (กรุงเทพ)", None), ("1 2 3", None)],
 )  # fmt: skip
 def test_the_script_decides_whether_characters_or_words_make_a_shingle(text, length):
