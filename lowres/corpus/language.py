@@ -30,6 +30,7 @@ _SAMPLE_CHARACTERS = 1_000_000
 _LOOKED_AT = 4000
 _ORDERS = (1, 2, 3, 4)
 _BITS = 18
+_PIECE = 200
 _SMOOTHING = 0.01
 _BATCH = 64
 
@@ -67,8 +68,9 @@ def _ngrams(text: str) -> list[np.ndarray]:
 class CharacterNGrams:
     """Naive Bayes on characters' 1- to 4-grams, every language as likely as the next. A LanguageIdentifier.
 
-    codes: ISO 639-3, sorted. log_probabilities: (orders, languages, 2**18) float32. The probability says how much
-    better one of these languages fits than the others; a language that was not learnt is taken for one that was.
+    codes: ISO 639-3, sorted. log_probabilities: (orders, languages, 2**18) float32. The probability is the mean over
+    pieces of 200 characters, so lists of foreign names do not decide for a page: about the share of the text that is in
+    the language, if it is in any that was learnt.
     """
 
     codes: tuple[str, ...]
@@ -97,18 +99,24 @@ class CharacterNGrams:
         return cls(codes, np.log(tables / tables.sum(axis=2, keepdims=True)))
 
     def __call__(self, texts: Sequence[str]) -> list[tuple[str, float]]:
-        """The likeliest language of each text and its posterior."""
+        """The likeliest language of each text and its probability."""
         return [self._one(text) for text in texts]
 
     def _one(self, text: str) -> tuple[str, float]:
         found = _ngrams(text)
         if not len(found[0]):
             return UNDETERMINED, 0.0
+        fits = np.zeros((len(self.codes), len(found[0])), dtype=np.float32)
+        for table, places in zip(self.log_probabilities, found, strict=True):
+            fits[:, : len(places)] += table[:, places]
+        starts = np.arange(0, fits.shape[1], _PIECE)
         # Every character stands in an n-gram of each order: their mean counts it once.
-        scores = sum(table[:, places].sum(axis=1) for table, places in zip(self.log_probabilities, found, strict=True))
-        odds = np.exp((scores - np.max(scores)) / len(_ORDERS))
-        best = int(np.argmax(odds))
-        return self.codes[best], float(odds[best] / odds.sum())
+        scores = np.add.reduceat(fits, starts, axis=1) / len(_ORDERS)
+        odds = np.exp(scores - scores.max(axis=0))
+        lengths = np.diff([*starts, fits.shape[1]])
+        mean = (odds / odds.sum(axis=0)) @ (lengths / lengths.sum())
+        best = int(np.argmax(mean))
+        return self.codes[best], min(1.0, float(mean[best]))
 
 
 def _first(texts: Iterable[str], characters: int) -> Iterator[str]:

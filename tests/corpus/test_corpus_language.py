@@ -29,6 +29,16 @@ def test_ngrams_tell_languages_they_learnt_and_sum_to_a_probability():
     assert [probability for _, probability in guesses[2:]] == [0.0, 0.0]
 
 
+def test_the_probability_of_a_mixed_page_is_about_the_share_of_a_language():
+    english, vietnamese = ((" ".join(texts) + " ") * 20 for texts in (ENGLISH, VIETNAMESE))
+    learnt = CharacterNGrams.learn(BOTH)
+    for share in (0.6, 0.75, 0.95):
+        cut = round(share * 4000)
+        code, probability = learnt([english[:cut] + vietnamese[: 4000 - cut]])[0]
+        assert code == "eng"
+        assert probability == pytest.approx(share, abs=0.06)
+
+
 def test_learning_does_not_depend_on_who_has_more_text():
     many = CharacterNGrams.learn({"vie": VIETNAMESE, "eng": ENGLISH * 500})
     few = CharacterNGrams.learn(BOTH)
