@@ -113,7 +113,7 @@ class CharacterNGrams:
         # Every character stands in an n-gram of each order: their mean counts it once.
         scores = np.add.reduceat(fits, starts, axis=1) / len(_ORDERS)
         odds = np.exp(scores - scores.max(axis=0))
-        lengths = np.diff([*starts, fits.shape[1]])
+        lengths = np.minimum(_PIECE, fits.shape[1] - starts)
         mean = (odds / odds.sum(axis=0)) @ (lengths / lengths.sum())
         best = int(np.argmax(mean))
         return self.codes[best], min(1.0, float(mean[best]))
