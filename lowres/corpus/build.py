@@ -7,41 +7,41 @@ templates mark disambiguation pages.
 
 import hashlib
 import shutil
-from array import array
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from lowres.artifacts import CORPUS_SPLITS, Run
+from lowres.artifacts import Corpus, Run
 from lowres.corpus.blocks import extracted
+from lowres.corpus.candidates import Candidates, Start, Texts
 from lowres.corpus.dump import Head, read_head
-from lowres.corpus.extract import BlockFile, Extraction, Row, SourceFile, Unaligned
+from lowres.corpus.extract import Extraction, Row, SourceFile, Unaligned
 from lowres.corpus.filters import Disambiguation, Funnel, ShingleCounts, auto_min_bytes, table_bits
+from lowres.corpus.identify import foreign, identifier_for, sample_of_corpus, stride
 from lowres.corpus.languages import same_language
+from lowres.corpus.near import near_duplicate_groups
 from lowres.corpus.spec import CorpusSpec, Splits
+from lowres.corpus.tables import write_tables
 from lowres.errors import DataError
 
-SCHEMA = pa.schema(
-    [("id", pa.int64()), ("title", pa.string()), ("text", pa.string()), ("bytes", pa.int64()), ("split", pa.string())]
-)
-_ROW_GROUP_BYTES = 1 << 24
-_OPEN_BLOCKS = 8
+_DOCUMENTS_A_REPORT = 64
 
 
 def build_corpus(inputs: Mapping[str, Path], spec: CorpusSpec, run: Run) -> None:
-    """Writes `{train,valid,test}.parquet` (see artifacts.Corpus) from the raw files of `spec`; no inputs.
+    """Writes `{train,valid,test}.parquet` (see artifacts.Corpus) from the raw files of `spec`.
+
+    inputs: `against_<ISO 639-3>`, a corpus in another language, for each that the n-gram language filter learns from.
 
     Facts: funnel [{reason, pages, example_ids}], documents and bytes by split, source_pages, source_text_bytes,
     min_bytes. Memory holds some 300 bytes a document and the stub filter's table, at most 256 MiB. `run.threads`
-    processes read and clean; their number changes nothing in what is written. What a killed build had finished stays in
-    `run.work`, and the next one goes on behind it.
+    processes read, clean and hash; their number changes nothing in what is written. What a killed build had finished
+    stays in `run.work`, and the next one goes on behind it.
     Raises DataError where the file is truncated, malformed or of another format, and where no document is left.
     """
     job = _job(spec, run)
+    if spec.filters.language.identifier in ("fasttext", "lingua"):  # one that cannot serve says so before the reading
+        identifier_for(spec.filters.language, spec.language, {})
     funnel = Funnel()
     try:
         try:
@@ -50,10 +50,12 @@ def build_corpus(inputs: Mapping[str, Path], spec: CorpusSpec, run: Run) -> None
             funnel = Funnel()
             candidates = _read(job, spec, run, funnel, whole=True)
         kept, min_bytes = _filter(candidates, spec, funnel)
+        kept = _without(_foreign(candidates, kept, spec, inputs, run), "other_language", candidates, kept, funnel)
+        kept = _without(_repeated(candidates, kept, spec, job.folder), "near_duplicate", candidates, kept, funnel)
         if not len(kept):
             raise _nothing_left(job.files[0].path, candidates.pages_read, funnel)
         splits = _split(candidates, kept, spec, funnel)
-        facts = _write(run, candidates, splits)
+        facts = write_tables(run, candidates, splits)
     except (DataError, OSError):  # a full disk gets its room back
         shutil.rmtree(job.folder, ignore_errors=True)
         raise
@@ -88,55 +90,34 @@ def _job(spec: CorpusSpec, run: Run) -> Extraction:
         allow_truncated=spec.allow_truncated,
         normalisation=spec.normalisation,
         bits=table_bits(sum(file.size for file in files)) if spec.filters.stubs else 0,
+        script=spec.filters.language.script,
+        signatures=spec.filters.near_duplicates is not None,
     )
 
 
-@dataclass
-class _Candidates:
-    """What is known of each candidate, by its place in the source: ids, sizes in bytes, where its text is.
-
-    block: which block it is in. offsets: where its title and text begin among the block's texts, in bytes. places_at,
-    shingles: where its shingle places begin among the block's, and how many count.
-    """
-
-    ids: array = field(default_factory=lambda: array("q"))
-    sizes: array = field(default_factory=lambda: array("q"))
-    title_sizes: array = field(default_factory=lambda: array("q"))
-    offsets: array = field(default_factory=lambda: array("q"))
-    places_at: array = field(default_factory=lambda: array("q"))
-    shingles: array = field(default_factory=lambda: array("q"))
-    block: array = field(default_factory=lambda: array("q"))
-    blocks: list[BlockFile] = field(default_factory=list)
-    disambiguation: list[bool] = field(default_factory=list)
-    counts: ShingleCounts | None = None
-    pages_read: int = 0
-    text_bytes_read: int = 0
-
-
-def _read(job: Extraction, spec: CorpusSpec, run: Run, funnel: Funnel, whole: bool) -> _Candidates:
+def _read(job: Extraction, spec: CorpusSpec, run: Run, funnel: Funnel, whole: bool) -> Candidates:
     """Takes the blocks in order; pages that cannot be documents are counted, the others become candidates."""
-    found = _Candidates(counts=ShingleCounts(job.bits) if job.bits else None)
+    found = Candidates(counts=ShingleCounts(job.bits) if job.bits else None)
     seen: set[bytes] = set()
     disambiguation = Disambiguation(spec.language)
     size = sum(file.size for file in job.files) / 1e6
     for block in extracted(job, run.threads, whole):
-        places, at, offset = block.places(), 0, 0
+        places, start = block.places(), Start()
         found.blocks.append(block)
         for row in block.rows():
             found.pages_read += 1
             found.text_bytes_read += row.source_bytes
             disambiguation.learn(row.told)
-            here = places[at : at + row.shingles]
             reason, repeated = _no_candidate(row, disambiguation, seen, spec)
             if reason:
                 funnel.leave_out(reason, row.id)
             else:
                 # A text that stands four times over is a duplicate, not a stub: its 5-grams count once.
-                _keep(found, row, offset, at, 0 if repeated else row.shingles)
+                found.add(row, start, 0 if repeated else row.shingles)
                 disambiguation.add(row.templates)
                 if found.counts and not repeated:
-                    found.counts.add(here)
-            at, offset = at + row.shingles, offset + row.title_size + row.size
+                    found.counts.add(places[start.place : start.place + row.shingles])
+            start = start.behind(row)
         run.progress(block.position / 1e6, size, "MB", f"{len(found.ids)} documents")
     found.disambiguation = disambiguation.found()
     return found
@@ -158,33 +139,14 @@ def _no_candidate(
     return ("duplicate" if repeated and spec.filters.duplicates else None), repeated
 
 
-def _keep(found: _Candidates, row: Row, offset: int, places_at: int, shingles: int) -> None:
-    found.ids.append(row.id)
-    found.sizes.append(row.size)
-    found.title_sizes.append(row.title_size)
-    found.offsets.append(offset)
-    found.places_at.append(places_at)
-    found.shingles.append(shingles)
-    found.block.append(len(found.blocks) - 1)
-
-
-def _places(found: _Candidates) -> Iterator[np.ndarray]:
-    """The shingle places of each candidate in order."""
-    held, places = -1, np.zeros(0, dtype=np.uint32)
-    for block, start, count in zip(found.block, found.places_at, found.shingles, strict=True):
-        if block != held:
-            held, places = block, found.blocks[block].places()
-        yield places[start : start + count]
-
-
-def _filter(found: _Candidates, spec: CorpusSpec, funnel: Funnel) -> tuple[np.ndarray, int]:
+def _filter(found: Candidates, spec: CorpusSpec, funnel: Funnel) -> tuple[np.ndarray, int]:
     """Places of the candidates that stay, in the source's order, and the least size that was asked of them."""
     articles = [size for size, other in zip(found.sizes, found.disambiguation, strict=True) if not other]
     wanted = spec.filters.min_bytes
     min_bytes = auto_min_bytes(articles) if wanted == "auto" else wanted
     kept: list[int] = []
     ids: set[int] = set()
-    for place, (page_id, places) in enumerate(zip(found.ids, _places(found), strict=True)):
+    for place, (page_id, places) in enumerate(zip(found.ids, found.places(), strict=True)):
         if found.disambiguation[place]:
             reason = "disambiguation"
         elif page_id in ids:
@@ -193,12 +155,51 @@ def _filter(found: _Candidates, spec: CorpusSpec, funnel: Funnel) -> tuple[np.nd
             reason = "too_short"
         elif found.counts and found.counts.share(places) > 0.5:
             reason = "stub"
+        elif found.in_script[place] < spec.filters.language.least_in_script:
+            reason = "other_script"
         else:
             ids.add(page_id)
             kept.append(place)
             continue
         funnel.leave_out(reason, page_id)
     return np.array(kept, dtype=np.int64), min_bytes
+
+
+def _foreign(found: Candidates, kept: np.ndarray, spec: CorpusSpec, inputs: Mapping[str, Path], run: Run) -> np.ndarray:
+    """(n,) bool: which of the candidates at `kept` an identifier finds to be in another language."""
+    settings, texts = spec.filters.language, Texts(found)
+    if settings.identifier is None or not len(kept):
+        return np.zeros(len(kept), dtype=bool)
+    samples = {role.removeprefix("against_"): sample_of_corpus(Corpus(path)) for role, path in inputs.items()}
+    if samples:
+        samples[spec.language] = [texts.title_and_text(place)[1] for place in kept[:: stride(len(kept))]]
+    identifier = identifier_for(settings, spec.language, samples)
+    gone = np.zeros(len(kept), dtype=bool)
+    for start in range(0, len(kept), _DOCUMENTS_A_REPORT):
+        run.progress(start, len(kept), "documents", "telling languages")
+        several = [texts.title_and_text(place)[1] for place in kept[start : start + _DOCUMENTS_A_REPORT]]
+        gone[start : start + len(several)] = foreign(several, spec.language, settings, identifier)
+    return gone
+
+
+def _repeated(found: Candidates, kept: np.ndarray, spec: CorpusSpec, folder: Path) -> np.ndarray:
+    """(n,) bool: which of the candidates at `kept` are near-duplicates of one with a smaller id. folder: for scratch.
+
+    One of each group stays, so no group stands in two splits.
+    """
+    if spec.filters.near_duplicates is None:
+        return np.zeros(len(kept), dtype=bool)
+    ids = np.array(found.ids)[kept]
+    with (folder / "signatures.bin").open("w+b") as scratch:
+        groups = near_duplicate_groups(found.signatures(kept), ids, spec.filters.near_duplicates, scratch)
+    return groups != ids
+
+
+def _without(gone: np.ndarray, reason: str, found: Candidates, kept: np.ndarray, funnel: Funnel) -> np.ndarray:
+    """`kept` without those that are gone, which the funnel counts."""
+    for place in kept[gone]:
+        funnel.leave_out(reason, found.ids[place])
+    return kept[~gone]
 
 
 def _nothing_left(path: Path, pages: int, funnel: Funnel) -> DataError:
@@ -233,7 +234,7 @@ def split_ends(positions: np.ndarray, splits: Splits) -> tuple[int, int]:
     return min(test, count - 2), min(max(valid, 2), count - 1)
 
 
-def _split(found: _Candidates, kept: np.ndarray, spec: CorpusSpec, funnel: Funnel) -> dict[str, np.ndarray]:
+def _split(found: Candidates, kept: np.ndarray, spec: CorpusSpec, funnel: Funnel) -> dict[str, np.ndarray]:
     """Split -> places of its documents in order of id. The byte budget takes train documents by position."""
     positions = np.array([position(found.ids[place]) for place in kept])
     order = np.argsort(positions, kind="stable")
@@ -253,67 +254,3 @@ def _split(found: _Candidates, kept: np.ndarray, spec: CorpusSpec, funnel: Funne
     splits = {"train": train, "valid": by_hash[test:valid], "test": by_hash[:test]}
     ids = np.array(found.ids)
     return {split: places[np.argsort(ids[places], kind="stable")] for split, places in splits.items()}
-
-
-def _write(run: Run, found: _Candidates, splits: dict[str, np.ndarray]) -> dict[str, dict[str, int]]:
-    """Writes the three tables. Returns documents and bytes by split."""
-    total = sum(len(places) for places in splits.values())
-    done = 0
-    texts = _Texts(found)
-    for split in CORPUS_SPLITS:
-        with pq.ParquetWriter(run.out / f"{split}.parquet", SCHEMA, compression="zstd") as writer:
-            for places in _row_groups(splits[split], found):
-                writer.write_table(_table(places, split, found, texts))
-                done += len(places)
-                run.progress(done, total, "documents", f"writing {split}")
-    sizes = np.array(found.sizes)
-    return {
-        "documents": {split: len(places) for split, places in splits.items()},
-        "bytes": {split: int(sizes[places].sum()) for split, places in splits.items()},
-    }
-
-
-def _row_groups(places: np.ndarray, found: _Candidates) -> Iterator[np.ndarray]:
-    """Runs of places whose texts hold about 16 MiB."""
-    start = size = 0
-    for index, place in enumerate(places):
-        size += found.sizes[place]
-        if size >= _ROW_GROUP_BYTES:
-            yield places[start : index + 1]
-            start, size = index + 1, 0
-    if start < len(places):
-        yield places[start:]
-
-
-class _Texts:
-    """Titles and texts of candidates out of their blocks' files; the last few blocks are held."""
-
-    def __init__(self, found: _Candidates):
-        self._found = found
-        self._held: dict[int, bytes] = {}
-
-    def title_and_text(self, place: int) -> tuple[str, str]:
-        found, number = self._found, self._found.block[place]
-        texts = self._held.pop(number, None)
-        if texts is None:
-            texts = found.blocks[number].texts()
-            if len(self._held) >= _OPEN_BLOCKS:
-                del self._held[next(iter(self._held))]
-        self._held[number] = texts
-        begin = found.offsets[place]
-        middle = begin + found.title_sizes[place]
-        return texts[begin:middle].decode(), texts[middle : middle + found.sizes[place]].decode()
-
-
-def _table(places: np.ndarray, split: str, found: _Candidates, texts: _Texts) -> pa.Table:
-    pairs = [texts.title_and_text(place) for place in places]
-    columns = [
-        [found.ids[place] for place in places],
-        [title for title, _ in pairs],
-        [text for _, text in pairs],
-        [found.sizes[place] for place in places],
-        [split] * len(places),
-    ]
-    return pa.Table.from_arrays(
-        [pa.array(column, kind.type) for column, kind in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
-    )

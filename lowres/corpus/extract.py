@@ -17,15 +17,18 @@ from pydantic import BaseModel, ConfigDict
 
 from lowres.corpus.documents import read_jsonl, read_parquet, read_text
 from lowres.corpus.dump import Export, Page
-from lowres.corpus.filters import Shingles, templates_of, title_suffix, told_by
+from lowres.corpus.filters import templates_of, title_suffix, told_by
 from lowres.corpus.namespaces import MAIN, Namespaces
+from lowres.corpus.near import PERMUTATIONS, Signatures
 from lowres.corpus.source import Source, Truncated, page_begins
 from lowres.corpus.wikitext import clean, plain_blocks
 from lowres.errors import DataError
 from lowres.text.normalise import Normalisation, normalise
+from lowres.text.scripts import share_in_script
+from lowres.text.shingles import Shingles
 
-_MAGIC = b"lowres block 1\0\0"
-_HEAD = struct.Struct("<16sQQQQ?")
+_MAGIC = b"lowres block 2\0\0"
+_HEAD = struct.Struct("<16sQQQQQ?")
 
 
 class Unaligned(DataError):
@@ -47,6 +50,7 @@ class Extraction(BaseModel):
     """What is the same for all blocks of a build.
 
     files: what is read, in order. folder: where block files go. bits: of the shingle table; 0: none is wanted.
+    script: whose share of each text's letters is wanted. signatures: whether near-duplicates are looked for.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,6 +63,8 @@ class Extraction(BaseModel):
     documents: str = "blank-line"
     normalisation: Normalisation
     bits: int
+    script: str | None = None
+    signatures: bool = False
     allow_truncated: bool = False
 
     def block(self, number: int) -> Path:
@@ -96,11 +102,13 @@ class Extractor:
     def __init__(self, job: Extraction):
         self._job = job
         self._namespaces = Namespaces()
-        self._shingles = Shingles(job.bits) if job.bits else None
+        self._shingles = Shingles()
+        self._signature_of = Signatures(self._shingles) if job.signatures else None
         self._export: Export | None = None
         self._rows: list[list[Any]] = []
         self._texts: list[bytes] = []
         self._places: list[np.ndarray] = []
+        self._signatures: list[np.ndarray] = []
 
     def take(self, piece: Piece) -> None:
         """Reads a piece; with the last one of its block, the block's file is written."""
@@ -118,7 +126,7 @@ class Extractor:
 
     def _forget(self) -> None:
         self._export = None
-        self._rows, self._texts, self._places = [], [], []
+        self._rows, self._texts, self._places, self._signatures = [], [], [], []
 
     def _pages(self, piece: Piece) -> Iterator[Page]:
         job, file = self._job, self._job.files[piece.file]
@@ -164,7 +172,7 @@ class Extractor:
                 raise fault if piece.ends else Unaligned(str(fault)) from None
 
     def _add(self, page: Page) -> None:
-        """A row for the page, and its text and shingles where it may be a document."""
+        """A row for the page, and its text with all that is told from it where it may be a document."""
         is_dump = self._job.format == "mediawiki"
         told = told_by(page, self._namespaces) if is_dump else []
         head = [page.id, len(page.text.encode()), told]
@@ -181,21 +189,32 @@ class Extractor:
             self._rows.append(["too_long" if page.too_long else "empty", *head, suffix])
             return
         title, encoded = page.title.encode(), text.encode()
-        places = self._shingles.places(text) if self._shingles else np.zeros(0, dtype=np.uint32)
-        self._texts += [title, encoded]
-        self._places.append(places)
         digest = hashlib.blake2b(encoded, digest_size=16).hexdigest()
         templates = templates_of(page.text) if is_dump else []
-        self._rows.append(["", *head, suffix, len(title), len(encoded), len(places), digest, templates])
+        row = ["", *head, suffix, len(title), len(encoded), self._hash(text), digest, templates]
+        if self._job.script:
+            row.append(share_in_script(text, self._job.script))
+        self._texts += [title, encoded]
+        self._rows.append(row)
+
+    def _hash(self, text: str) -> int:
+        """Takes the text's shingle places and its signature, as far as they are wanted. Returns how many places."""
+        places = self._shingles.places(text, self._job.bits) if self._job.bits else np.zeros(0, dtype=np.uint32)
+        self._places.append(places)
+        if self._signature_of:
+            self._signatures.append(self._signature_of(text))
+        return len(places)
 
     def _write(self, piece: Piece) -> None:
         rows = json.dumps(self._rows, ensure_ascii=False, separators=(",", ":")).encode()
-        texts, places = b"".join(self._texts), b"".join(place.tobytes() for place in self._places)
+        texts = b"".join(self._texts)
+        places, signatures = (b"".join(map(np.ndarray.tobytes, each)) for each in (self._places, self._signatures))
+        sizes = map(len, (rows, texts, places, signatures))
         final = self._job.block(piece.number)
         partial = final.with_suffix(".partial")
         with partial.open("wb") as file:
-            file.write(_HEAD.pack(_MAGIC, len(rows), len(texts), len(places), piece.position, piece.last))
-            file.writelines((rows, texts, places))
+            file.write(_HEAD.pack(_MAGIC, *sizes, piece.position, piece.last))
+            file.writelines((rows, texts, places, signatures))
         partial.rename(final)
 
 
@@ -204,7 +223,8 @@ class Row:
     """A page as its block's file tells of it.
 
     reason: why it is no document; "": it may be one. told, suffix, templates: see `Disambiguation`. title_size, size:
-    UTF-8 bytes of title and text. shingles: how many places it has.
+    UTF-8 bytes of title and text. shingles: how many places it has. in_script: the share of its letters that are of the
+    script that was asked for.
     """
 
     reason: str
@@ -217,20 +237,21 @@ class Row:
     shingles: int = 0
     digest: str = ""
     templates: tuple[str, ...] = ()
+    in_script: float = 1.0
 
 
 @dataclass(frozen=True)
 class BlockFile:
     """A finished block.
 
-    texts_at, places_at: where in the file its texts and its shingle places begin, in bytes. position: how far into the
-    source it ends. last: no block follows.
+    texts_at, places_at, signatures_at: where in the file its texts, its shingle places and its signatures begin, in
+    bytes. position: how far into the source it ends. last: no block follows.
     """
 
     path: Path
     texts_at: int
     places_at: int
-    size: int
+    signatures_at: int
     position: int
     last: bool
 
@@ -245,26 +266,30 @@ class BlockFile:
             return None
         if len(head) < _HEAD.size or not head.startswith(_MAGIC):
             return None
-        _, rows, texts, places, position, last = _HEAD.unpack(head)
+        _, rows, texts, places, signatures, position, last = _HEAD.unpack(head)
         texts_at = _HEAD.size + rows
-        whole = size == texts_at + texts + places
-        return cls(path, texts_at, texts_at + texts, size, position, last) if whole else None
+        places_at = texts_at + texts
+        signatures_at = places_at + places
+        whole = size == signatures_at + signatures
+        return cls(path, texts_at, places_at, signatures_at, position, last) if whole else None
 
     def rows(self) -> list[Row]:
         """Its pages in the source's order."""
-        with self.path.open("rb") as file:
-            file.seek(_HEAD.size)
-            raw = file.read(self.texts_at - _HEAD.size)
-        return [Row(*row) for row in json.loads(raw)]
-
-    def places(self) -> np.ndarray:
-        """The shingle places of all its candidates, end to end: (n,) uint32."""
-        with self.path.open("rb") as file:
-            file.seek(self.places_at)
-            return np.frombuffer(file.read(), dtype=np.uint32)
+        return [Row(*row) for row in json.loads(self._bytes(_HEAD.size, self.texts_at))]
 
     def texts(self) -> bytes:
         """Titles and texts of its candidates, end to end."""
+        return self._bytes(self.texts_at, self.places_at)
+
+    def places(self) -> np.ndarray:
+        """The shingle places of all its candidates, end to end: (n,) uint32."""
+        return np.frombuffer(self._bytes(self.places_at, self.signatures_at), dtype=np.uint32)
+
+    def signatures(self) -> np.ndarray:
+        """The signatures of its candidates, where they were wanted: (n, 128) uint32."""
+        return np.frombuffer(self._bytes(self.signatures_at, None), dtype=np.uint32).reshape(-1, PERMUTATIONS)
+
+    def _bytes(self, start: int, stop: int | None) -> bytes:
         with self.path.open("rb") as file:
-            file.seek(self.texts_at)
-            return file.read(self.places_at - self.texts_at)
+            file.seek(start)
+            return file.read(-1 if stop is None else stop - start)

@@ -1,7 +1,6 @@
 """Which pages are no documents: disambiguation pages, template-made stubs; and the count of all that was left out."""
 
 import re
-import zlib
 from array import array
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -22,6 +21,9 @@ REASONS = (
     "duplicate",
     "too_short",
     "stub",
+    "other_script",
+    "other_language",
+    "near_duplicate",
     "over_budget",
 )
 """Why a page is left out, in the order in which it is asked."""
@@ -183,54 +185,11 @@ class Disambiguation:
 
 # --- template-made stubs ---------------------------------------------------------------------------------------------
 
-_DIGITS = re.compile(r"\d+")
-_N = 5
 _COMMON = 4
-_FACTORS = np.array(
-    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xFF51AFD7ED558CCD],
-    dtype=np.uint64,
-)
-_MIX = np.uint64(0xBF58476D1CE4E5B9)
-_CACHED_WORDS = 1 << 18
-
-
-class _WordHashes(dict[str, int]):
-    """CRC-32 of words, remembered; the same in every process, unlike `hash`."""
-
-    def __missing__(self, word: str) -> int:
-        if len(self) >= _CACHED_WORDS:
-            self.clear()
-        value = self[word] = zlib.crc32(word.encode())
-        return value
-
-
-class Shingles:
-    """Hashes a text's digit-masked word 5-grams to places in a table of 2**bits counters."""
-
-    def __init__(self, bits: int):
-        self._shift = np.uint64(64 - bits)
-        self._hashes = _WordHashes()
-
-    def places(self, text: str) -> np.ndarray:
-        """(n,) uint32, ascending, each once; nothing for fewer than five words."""
-        words = _DIGITS.sub("0", text).split()
-        count = len(words) - _N + 1
-        if count < 1:
-            return np.zeros(0, dtype=np.uint32)
-        values = np.fromiter(map(self._hashes.__getitem__, words), dtype=np.uint64, count=len(words))
-        total = np.zeros(count, dtype=np.uint64)
-        for place in range(_N):
-            total += values[place : place + count] * _FACTORS[place]
-        total ^= total >> np.uint64(29)
-        # 32-bit numbers sort three times as fast as np.unique finds 64-bit ones
-        places = np.sort(((total * _MIX) >> self._shift).astype(np.uint32))
-        new = np.ones(count, dtype=bool)
-        np.not_equal(places[1:], places[:-1], out=new[1:])
-        return places[new]
 
 
 class ShingleCounts:
-    """In how many pages each 5-gram stands, counted to four and no further.
+    """In how many pages each digit-masked word 5-gram stands, counted to four and no further.
 
     A table of 2**bits one-byte counters indexed by a hash. Two 5-grams that share a counter count as one: with as many
     counters as 5-grams, two in a hundred rare ones pass for common, far from the half that makes a stub.

@@ -44,17 +44,7 @@ def request_corpus(source: str, language: str | None, finder: Finder, allow_trun
     if language is not None and language != card.language:
         raise RecipeError(f"--language {language}: {card_path} says {card.language!r}; leave the option out")
     files = {file.pinned: finder.find(card, card_path, file) for file in card.texts}
-    first, *more = files
-    spec = CorpusSpec(
-        source_sha256=first,
-        more_sha256=tuple(more),
-        format=card.format,
-        language=card.language,
-        text_field=card.text_field,
-        title_field=card.title_field,
-        documents=card.documents,
-        allow_truncated=allow_truncated,
-    )
+    spec = CorpusSpec.of(card, allow_truncated=allow_truncated)
     return CorpusRequest(card.name, Node(BUILD_CORPUS, spec), files)
 
 

@@ -186,24 +186,17 @@ def _family(method: MethodBlock) -> Family:
 def _corpus_node(loaded: LoadedRecipe, raw: dict[str, RawFile]) -> Node | None:
     if loaded.corpus is None:
         return None
-    card, path = loaded.corpus
-    recipe = loaded.recipe
-    raw.update({file.pinned: RawFile(card, path, file) for file in card.texts})
-    first, *more = (file.pinned for file in card.texts)
-    spec = CorpusSpec(
-        source_sha256=first,
-        more_sha256=tuple(more),
-        format=card.format,
-        language=card.language,
-        text_field=card.text_field,
-        title_field=card.title_field,
-        documents=card.documents,
-        normalisation=recipe.normalisation,
-        filters=recipe.filters,
-        splits=recipe.splits,
-        max_bytes=recipe.budget.corpus_bytes,
+    card, recipe = loaded.corpus[0], loaded.recipe
+    for each, where in (loaded.corpus, *loaded.others):
+        raw.update({file.pinned: RawFile(each, where, file) for file in each.texts})
+    spec = CorpusSpec.of(card, recipe.normalisation).model_copy(
+        update={"filters": recipe.filters, "splits": recipe.splits, "max_bytes": recipe.budget.corpus_bytes}
     )
-    return Node(BUILD_CORPUS, spec)
+    others = {
+        f"against_{other.language}": Node(BUILD_CORPUS, CorpusSpec.of(other, recipe.normalisation))
+        for other, _ in loaded.others
+    }
+    return Node(BUILD_CORPUS, spec, others)
 
 
 def _gpt2_node(loaded: LoadedRecipe, raw: dict[str, RawFile]) -> Node | None:

@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import numpy as np
 
 from lowres.corpus.dump import Page
@@ -8,7 +5,6 @@ from lowres.corpus.filters import (
     Disambiguation,
     Funnel,
     ShingleCounts,
-    Shingles,
     auto_min_bytes,
     table_bits,
     templates_of,
@@ -16,10 +12,11 @@ from lowres.corpus.filters import (
     told_by,
 )
 from lowres.corpus.namespaces import Namespaces
+from lowres.text.shingles import Shingles
 
 
 def counted(counts: ShingleCounts, text: str) -> np.ndarray:
-    places = Shingles(20).places(text)
+    places = Shingles().places(text, 20)
     counts.add(places)
     return places
 
@@ -82,13 +79,6 @@ def test_a_page_counts_its_repeated_shingle_once():
     places = counted(counts, "một hai ba bốn năm " * 9)
     assert counts.share(places) == 0.0
     assert len(places) == 5
-
-
-def test_shingles_fall_on_the_same_places_in_every_process():
-    code = "from lowres.corpus.filters import Shingles; print(Shingles(20).places('a b c d e 17 f').tolist())"
-    here = Shingles(20).places("a b c d e 99 f").tolist()
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert there.strip() == str(here)
 
 
 def test_auto_min_bytes_is_the_tenth_percentile_between_bounds():
