@@ -1,17 +1,14 @@
 """Whether a wiki's language code and an ISO 639-3 code can be the same language."""
 
-# Codes of wikis that are not ISO 639-1 or 639-3, or that stand for another language there.
-_WIKIS = {
-    "als": "gsw", "bat-smg": "sgs", "be-tarask": "bel", "be-x-old": "bel", "bh": "bho", "cbk-zam": "cbk",
-    "fiu-vro": "vro", "nah": "nah", "roa-rup": "rup", "roa-tara": "nap", "simple": "eng", "zh-classical": "lzh",
-    "zh-min-nan": "nan", "zh-yue": "yue",
-}  # fmt: skip
+from lowres.wikipedias import editions
+
+_OLD_CODES = {"be-x-old": "be-tarask"}
 _MEMBERS = """
 aka: fat twi; ara: arb arz ary apc acm aeb; aym: ayr ayc; aze: azj azb; cre: crk cwd csw; est: ekk vro; fas: pes prs;
 ful: fub fuc fuf fuh fuv; grn: gug gui gun; hbs: hrv srp bos cnr; iku: ike ikt; ipk: esi esk; kau: knc kby; kom: kpv
 koi; kon: kng kwy; kur: kmr ckb sdh; lav: lvs ltg; mlg: plt bhr; mon: khk mvf; msa: zsm zlm ind min; nep: npi dty;
 nor: nob nno; oji: ojb ojg; ori: ory spv; orm: gaz hae; pus: pbu pbt pst; que: quz quy; sqi: als aln; srd: sro src;
-swa: swh swc; uzb: uzn uzs; yid: ydd yih; zha: zyb; zho: cmn yue nan wuu hak gan; bel: bel; nah: nhn nch ncj;
+swa: swh swc; uzb: uzn uzs; yid: ydd yih; zha: zyb; zho: cmn yue nan wuu hak gan;
 """
 _MACROLANGUAGES = {
     macro.strip(): frozenset(members.split())
@@ -28,10 +25,11 @@ def same_language(wiki: str, language: str) -> bool:
     """
     import pycountry
 
-    code = _WIKIS.get(wiki.lower(), wiki.lower())
-    known = pycountry.languages.get(alpha_2=code) if len(code) == 2 else pycountry.languages.get(alpha_3=code)
-    found = known.alpha_3 if known else code
-    if (not known and found not in _MACROLANGUAGES) or not pycountry.languages.get(alpha_3=language):
+    code = wiki.lower()
+    edition = next((edition for edition in editions() if edition.wiki == _OLD_CODES.get(code, code)), None)
+    known = pycountry.languages.get(**{"alpha_2" if len(code) == 2 else "alpha_3": code})
+    found = edition.iso if edition else known.alpha_3 if known else "unknown"
+    if found == "unknown" or not pycountry.languages.get(alpha_3=language):
         return True
     if found == language:
         return True
