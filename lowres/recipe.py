@@ -218,6 +218,7 @@ def _others(recipe: Recipe, where: str, found: list[str]) -> tuple[tuple[CorpusC
                 f"{where}: filters.language.against: {name} is in {card.language!r}; name one corpus for each language "
                 "that is to be told from the recipe's"
             )
+        found.extend(unpinned(card, path))
         others[card.language] = (card, path)
     return tuple(others.values())
 
