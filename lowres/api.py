@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lowres.artifacts import Manifest, Node
+from lowres.download import Patience
 from lowres.errors import DataError
 from lowres.experiment.drive import Driver, Observer, Outcome
 from lowres.experiment.jobs import imported
@@ -79,13 +80,14 @@ def execute(
     """Runs a plan to its end. Returns the run's folder and how its cells ended."""
     store, recipe = where.open_store(), planned.loaded.recipe
     folder = RunFolder(where.runs / recipe.name, planned, store)
-    finder = Finder(store, [*where.mirrors, *mirrors_of_environment()], where.offline, on_fetch)
     settings = recipe.run
     executor = LocalExecutor(
         store.root, folder.root / "logs", settings.threads, settings.device, settings.timeout_s, where.offline
     )
     started = time.monotonic()
-    with _interrupts() as stop:
+    with interrupts() as stop:
+        patience = Patience(stop_requested=stop.is_set)
+        finder = Finder(store, [*where.mirrors, *mirrors_of_environment()], where.offline, on_fetch, patience)
         try:
             outcome = Driver(planned, store, finder, folder, executor, observer, stop.is_set).run()
         finally:
@@ -124,7 +126,7 @@ def _command() -> str:
 
 
 @contextmanager
-def _interrupts() -> Iterator[threading.Event]:
+def interrupts() -> Iterator[threading.Event]:
     """Ctrl-C and SIGTERM set the event, at which the run stops cleanly; a second Ctrl-C interrupts at once."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

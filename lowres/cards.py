@@ -6,6 +6,7 @@ named and never guessed, and a data statement. A card's name is its path below `
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -14,7 +15,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from lowres.errors import RecipeError
+from lowres.errors import RecipeError, StoreError
 from lowres.fingerprint import Spec
 
 _PACKAGE = Path(__file__).parent
@@ -24,13 +25,16 @@ class CardFile(Spec):
     """One raw file of a card.
 
     role: what it holds: "all" (a corpus, or a task to be carved), "train", "dev", "test"; for parallel line files
-    "train:text" and "train:label"; for GPT-2's tokenizer "encoder" and "merges".
+    "train:text" and "train:label"; for GPT-2's tokenizer "encoder" and "merges"; "index": of a multistream dump.
+    sha256: names the file everywhere. sha1: for a source that publishes no sha256; a download is checked by it, and
+    `lowres fetch CARD --write` then fills in the sha256, without which no recipe runs.
     url: where those very bytes are served, pinned. derived: how the file was made, where no URL serves its bytes.
     path: beside the card, for data that the project carries or a user has.
     """
 
     role: str
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    sha1: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
     bytes: int = Field(ge=0)
     url: str | None = None
     derived: str | None = None
@@ -40,7 +44,21 @@ class CardFile(Spec):
     def _has_origin(self) -> "CardFile":
         if not (self.url or self.derived or self.path):
             raise ValueError("a file needs url, path, or derived (how it was made)")
+        if not (self.sha256 or self.sha1):
+            raise ValueError("a file needs sha256, or the sha1 that its source publishes")
         return self
+
+    @property
+    def checksum(self) -> tuple[str, str]:
+        """What the file is checked by: ("sha256", digits), or ("sha1", digits) where there is no sha256 yet."""
+        return ("sha256", self.sha256) if self.sha256 else ("sha1", str(self.sha1))
+
+    @property
+    def pinned(self) -> str:
+        """The sha256, by which artifacts name the file. Raises RecipeError where it is not known yet."""
+        if self.sha256 is None:
+            raise RecipeError(f"the file {self.role} has a sha1 alone; `lowres fetch CARD --write` fills in its sha256")
+        return self.sha256
 
 
 class Layout(Spec):
@@ -84,17 +102,44 @@ class Card(Spec):
 
 
 class CorpusCard(Card):
-    """Unlabelled text. format: a MediaWiki export, or JSON lines."""
+    """Unlabelled text, in one file or in several that are read one behind the other.
+
+    format: a MediaWiki export, JSON lines, Parquet, or plain text. documents: of plain text, what ends a document.
+    """
 
     card: Literal["corpus"]
     script: str
     """ISO 15924."""
-    format: Literal["mediawiki", "jsonl"]
+    format: Literal["mediawiki", "jsonl", "parquet", "text"]
     date: str = Field(pattern=r"^(unknown|\d{4}(\d{2}(\d{2})?)?)$")
     """Of the dump or the crawl: YYYYMMDD, YYYYMM, YYYY, or unknown."""
-    files: tuple[CardFile, ...] = Field(min_length=1, max_length=1)
     text_field: str = "text"
     title_field: str = "title"
+    documents: Literal["blank-line", "file"] = "blank-line"
+
+    @field_validator("files")
+    @classmethod
+    def _revisions_are_pinned(cls, value: tuple[CardFile, ...]) -> tuple[CardFile, ...]:
+        for file in value:
+            dataset = re.match(r"https://huggingface\.co/datasets/[^/]+/[^/]+/resolve/([^/]+)/", file.url or "")
+            if dataset and not re.fullmatch(r"[0-9a-f]{40}", dataset.group(1)):
+                raise ValueError(
+                    f"the dataset's revision is {dataset.group(1)!r}, which moves; pin a commit, 40 digits"
+                )
+        return value
+
+    @field_validator("files")
+    @classmethod
+    def _roles_are_known(cls, value: tuple[CardFile, ...]) -> tuple[CardFile, ...]:
+        roles = [file.role for file in value]
+        if "all" not in roles or set(roles) - {"all", "index"}:
+            raise ValueError(f"the roles are {', '.join(roles)}; text has role 'all', the index of a dump 'index'")
+        return value
+
+    @property
+    def texts(self) -> tuple[CardFile, ...]:
+        """The files that are read, in order: all but the index of a multistream dump."""
+        return tuple(file for file in self.files if file.role == "all")
 
 
 class TaskCard(Card):
@@ -209,6 +254,47 @@ def read_card(name: str, kind: type[AnyCard]) -> tuple[AnyCard, Path]:
             f"{path}: card is {content.get('card')!r}; a {wanted} card is needed here (card = {wanted!r})"
         )
     return validated(kind, content, str(path)), path
+
+
+def read_data_card(name: str) -> tuple[Card, Path]:
+    """A card with files, of whichever kind, and its own file. Raises RecipeError with all its faults."""
+    path = find_file("corpora", name)
+    kinds: dict[Any, type[Any]] = {"corpus": CorpusCard, "task": TaskCard, "tokenizer": TokenizerCard}
+    said = read_toml(path).get("card")
+    if said not in kinds:
+        raise RecipeError(f"{path}: card is {said!r}; one that has files is needed here: {', '.join(kinds)}")
+    return read_card(str(path), kinds[said])
+
+
+def unpinned(card: Card, path: Path) -> list[str]:
+    """A line for every file of a card whose sha256 is not known yet."""
+    return [
+        f"{path}: files.{place}.sha256 is not known, only the source's sha1; `lowres fetch {card.name} --write` "
+        "downloads the file, checks it and fills it in"
+        for place, file in enumerate(card.files)
+        if file.sha256 is None
+    ]
+
+
+def fill_in(path: Path, checksums: list[str]) -> None:
+    """Writes the sha256 of each file into a card, in the card's order; all else stays as it stands."""
+    import tomlkit
+
+    content = tomlkit.parse(path.read_text(encoding="utf-8"))
+    for file, sha256 in zip(content["files"], checksums, strict=True):  # type: ignore[arg-type]
+        file["sha256"] = sha256
+    write_card(path, tomlkit.dumps(content))
+
+
+def write_card(path: Path, text: str) -> None:
+    """Writes a card, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path}: it may not be written ({error.strerror})") from error
 
 
 Model = TypeVar("Model", bound=BaseModel)

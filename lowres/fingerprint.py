@@ -7,8 +7,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-_CHUNK = 1 << 20
-
 
 def canonical_json(value: Any) -> str:
     """`value` as JSON that depends on its content alone: sorted keys, no spaces, UTF-8 kept, no NaN.
@@ -23,13 +21,15 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode("utf-8")).hexdigest()
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, read in pieces of 1 MiB."""
-    digest = hashlib.sha256()
+def file_digest(path: Path, algorithm: str) -> str:
+    """The digest of a file's bytes in hexadecimal digits. algorithm: "sha256" or "sha1"."""
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    return file_digest(path, "sha256")
 
 
 class Spec(BaseModel):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from lowres.cards import CorpusCard, TaskCard, check_language, faults, find_file, read_card, read_toml
+from lowres.cards import CorpusCard, TaskCard, check_language, faults, find_file, read_card, read_toml, unpinned
 from lowres.corpus.spec import Filters, Splits
 from lowres.errors import RecipeError
 from lowres.families import NAMES, family
@@ -110,6 +110,8 @@ class LoadedRecipe:
     path: Path | None = None
     content: dict[str, Any] = field(default_factory=dict)
     """As TOML would hold it, overrides applied."""
+    others: tuple[tuple[CorpusCard, Path], ...] = ()
+    """Corpora in other languages that a filter learns from."""
 
     @property
     def name(self) -> str:
@@ -139,9 +141,10 @@ def build_recipe(content: dict[str, Any], where: str = "recipe", path: Path | No
     tasks = _tasks(content, where, found)
     if recipe is not None:
         found.extend(_cross_faults(recipe, methods, where))
+    others = _others(recipe, where, found) if recipe is not None else ()
     if found or recipe is None:
         raise RecipeError(found)
-    return LoadedRecipe(recipe, corpus, tuple(tasks), path, content)
+    return LoadedRecipe(recipe, corpus, tuple(tasks), path, content, others)
 
 
 def _methods(content: dict[str, Any], where: str, found: list[str]) -> dict[str, MethodBlock]:
@@ -183,6 +186,7 @@ def _corpus(content: dict[str, Any], where: str, found: list[str]) -> tuple[Corp
         found.append(
             f"{where}: corpus {name} is in {card.language!r}, the recipe's language is {content.get('language')!r}"
         )
+    found.extend(unpinned(card, path))
     return card, path
 
 
@@ -191,10 +195,32 @@ def _tasks(content: dict[str, Any], where: str, found: list[str]) -> list[tuple[
     names = content.get("tasks", [])
     for name in names if isinstance(names, list) else []:
         try:
-            tasks.append(read_card(str(name), TaskCard))
+            card, path = read_card(str(name), TaskCard)
         except RecipeError as error:
             found.extend(f"{where}: tasks: {fault}" for fault in error.faults)
+            continue
+        found.extend(unpinned(card, path))
+        tasks.append((card, path))
     return tasks
+
+
+def _others(recipe: Recipe, where: str, found: list[str]) -> tuple[tuple[CorpusCard, Path], ...]:
+    """The corpora of `filters.language.against`, each in a language of its own that is not the recipe's."""
+    others: dict[str, tuple[CorpusCard, Path]] = {}
+    for name in recipe.filters.language.against:
+        try:
+            card, path = read_card(name, CorpusCard)
+        except RecipeError as error:
+            found.extend(f"{where}: filters.language.against: {fault}" for fault in error.faults)
+            continue
+        if card.language in (recipe.language, *recipe.filters.language.accept, *others):
+            found.append(
+                f"{where}: filters.language.against: {name} is in {card.language!r}; name one corpus for each language "
+                "that is to be told from the recipe's"
+            )
+        found.extend(unpinned(card, path))
+        others[card.language] = (card, path)
+    return tuple(others.values())
 
 
 def _cross_faults(recipe: Recipe, methods: dict[str, MethodBlock], where: str) -> list[str]:

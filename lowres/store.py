@@ -5,7 +5,8 @@ STORE/
   building/<id>.<pid>/    being built; renamed into place with the manifest last
   work/<id>/              a stage's durable scratch: training checkpoints, seconds spent so far
   locks/<id>              a lock file each (released by the system when its process dies)
-  files/<sha256>          raw files that were downloaded
+  files/<sha256>          raw files that were downloaded; beside them <checksum>.partial (and its .etag) goes on at the
+                          next download, <checksum>.wrong was refused
 """
 
 import errno
@@ -72,6 +73,14 @@ class Store:
     def file(self, sha256: str) -> Path:
         """Where a downloaded raw file stands or will stand."""
         return self.root / "files" / sha256
+
+    def files(self) -> list[Path]:
+        """The raw files that were downloaded whole."""
+        return sorted(path for path in (self.root / "files").iterdir() if not path.suffix)
+
+    def partial(self, checksum: str) -> Path:
+        """Where a download grows."""
+        return self.root / "files" / f"{checksum}.partial"
 
     @contextmanager
     def locked(self, artifact: str, timeout_s: float = -1) -> Iterator[bool]:

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from lowres.cli import compare, look, use, write
+from lowres.cli import bring, compare, corpus, look, use, write
 from lowres.cli.options import EXIT_FAULT, EXIT_STOPPED, EXIT_USAGE
 from lowres.errors import LowresError, RecipeError, Stopped
 
@@ -21,12 +21,14 @@ app.command()(compare.plan)
 app.command()(compare.check)
 app.command()(compare.report)
 app.command()(write.new)
+app.command()(bring.fetch)
 app.command(name="ls")(look.list_names)
 app.command()(look.doctor)
 app.command()(use.predict)
 app.command()(use.generate)
 tasks.command(name="add")(write.task_add)
 app.add_typer(tasks, name="task")
+app.add_typer(corpus.app, name="corpus")
 
 
 @app.callback(invoke_without_command=True)

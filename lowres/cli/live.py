@@ -7,12 +7,15 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.table import Table
 
@@ -87,6 +90,8 @@ class Watcher:
         if name not in self._tasks:
             self._add(name, f"fetching {name}")
         self._show(name, done, total, "B", "")
+        if done >= total:
+            self._remove(name)
 
     def started(self, node: Node, label: str) -> None:
         """Adds a line for a stage."""
@@ -132,3 +137,39 @@ class Watcher:
             share = f"{done / total:.0%}" if total else f"{done:,.0f} {unit}"
             line = f"  {self._labels.get(key, key)}: {share}  {said}  {left}"
             self.console.print(line, markup=False, soft_wrap=True)
+
+
+class Downloads:
+    """A line with a bar for every file that is being downloaded; a line now and then without a terminal."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        self._progress = Progress(
+            *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._spoke: dict[str, float] = {}
+
+    def __enter__(self) -> "Downloads":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def moved(self, name: str, done: int, total: int) -> None:
+        """So many bytes of a file are here."""
+        if name not in self._tasks:  # the first bytes may be of an earlier download: they are no speed
+            self._tasks[name] = self._progress.add_task(name, total=total, completed=done)
+        self._progress.update(self._tasks[name], completed=done)
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self._spoke.setdefault(name, now) >= _SECONDS_BETWEEN_LINES:
+            self._spoke[name] = now
+            self.said(f"{name}: {done:,} of {total:,} bytes ({done / total:.0%})")
+
+    def said(self, line: str) -> None:
+        """Prints a line above the bars."""
+        self.console.print(line, markup=False, soft_wrap=True)

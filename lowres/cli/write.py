@@ -9,7 +9,9 @@ from lowres.cli.options import Set
 
 
 def new(
-    language: Annotated[str, typer.Argument(metavar="LANG", help="ISO 639-3 code of the language.")],
+    language: Annotated[
+        str, typer.Argument(metavar="LANG", help="A Wikipedia's code (vi, zh-yue), or ISO 639-3 (vie, yue).")
+    ],
     source: Annotated[str, typer.Option("--from", help="The recipe to start from.")] = "vi/compare",
     dump: Annotated[
         Path | None, typer.Option(help="A pages-articles dump on this machine; it is pinned by checksum.")

@@ -1,52 +1,65 @@
 """`build_corpus`: a raw dump or text file to three tables of documents.
 
-The source is read once, in a stream. What may become a document goes to a scratch file, because three questions are
-only answered at its end: how short is short, which 5-grams are common, and which templates mark disambiguation pages.
+The source is read once, block by block (`lowres.corpus.blocks`). What may become a document stays in the blocks'
+files, because three questions are only answered at the end: how short is short, which 5-grams are common, and which
+templates mark disambiguation pages.
 """
 
 import hashlib
-import mmap
-from array import array
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from lowres.artifacts import CORPUS_SPLITS, Run
-from lowres.corpus.dump import Dump, Page, Source, read_jsonl
+from lowres.artifacts import Corpus, Run
+from lowres.corpus.blocks import extracted
+from lowres.corpus.candidates import Candidates, Start, Texts
+from lowres.corpus.dump import Head, read_head
+from lowres.corpus.extract import Extraction, Row, SourceFile, Unaligned
 from lowres.corpus.filters import Disambiguation, Funnel, ShingleCounts, auto_min_bytes, table_bits
-from lowres.corpus.namespaces import MAIN, Namespaces
+from lowres.corpus.identify import foreign, identifier_for, sample_of_corpus, stride
+from lowres.corpus.languages import same_language
+from lowres.corpus.near import near_duplicate_groups
 from lowres.corpus.spec import CorpusSpec, Splits
-from lowres.corpus.wikitext import clean, plain_blocks
+from lowres.corpus.tables import write_tables
 from lowres.errors import DataError
-from lowres.text.normalise import normalise
 
-SCHEMA = pa.schema(
-    [("id", pa.int64()), ("title", pa.string()), ("text", pa.string()), ("bytes", pa.int64()), ("split", pa.string())]
-)
-_PAGES_A_REPORT = 64
-_ROW_GROUP_BYTES = 1 << 24
+_DOCUMENTS_A_REPORT = 64
 
 
 def build_corpus(inputs: Mapping[str, Path], spec: CorpusSpec, run: Run) -> None:
-    """Writes `{train,valid,test}.parquet` (see artifacts.Corpus) from the raw file `spec.source_sha256`; no inputs.
+    """Writes `{train,valid,test}.parquet` (see artifacts.Corpus) from the raw files of `spec`.
+
+    inputs: `against_<ISO 639-3>`, a corpus in another language, for each that the n-gram language filter learns from.
 
     Facts: funnel [{reason, pages, example_ids}], documents and bytes by split, source_pages, source_text_bytes,
-    min_bytes. Memory holds some 300 bytes a document and the stub filter's table, at most 256 MiB.
+    min_bytes. Memory holds some 300 bytes a document and the stub filter's table, at most 256 MiB. `run.threads`
+    processes read, clean and hash; their number changes nothing in what is written. What a killed build had finished
+    stays in `run.work`, and the next one goes on behind it.
     Raises DataError where the file is truncated, malformed or of another format, and where no document is left.
     """
-    path = run.file(spec.source_sha256)
+    job = _job(spec, run)
+    if spec.filters.language.identifier in ("fasttext", "lingua"):  # one that cannot serve says so before the reading
+        identifier_for(spec.filters.language, spec.language, {})
     funnel = Funnel()
-    with _Scratch(run.work) as scratch:
-        candidates = _read(path, spec, run, scratch, funnel)
-        kept, min_bytes = _filter(candidates, spec, scratch, funnel)
+    try:
+        try:
+            candidates = _read(job, spec, run, funnel, whole=False)
+        except Unaligned:
+            funnel = Funnel()
+            candidates = _read(job, spec, run, funnel, whole=True)
+        kept, min_bytes = _filter(candidates, spec, funnel)
+        kept = _without(_foreign(candidates, kept, spec, inputs, run), "other_language", candidates, kept, funnel)
+        kept = _without(_repeated(candidates, kept, spec, job.folder), "near_duplicate", candidates, kept, funnel)
         if not len(kept):
-            raise _nothing_left(path, candidates.pages_read, funnel)
+            raise _nothing_left(job.files[0].path, candidates.pages_read, funnel)
         splits = _split(candidates, kept, spec, funnel)
-        facts = _write(run, candidates, splits, scratch)
+        facts = write_tables(run, candidates, splits)
+    except (DataError, OSError):  # a full disk gets its room back
+        shutil.rmtree(job.folder, ignore_errors=True)
+        raise
+    shutil.rmtree(job.folder)
     run.note(
         funnel=funnel.rows(),
         source_pages=candidates.pages_read,
@@ -56,138 +69,137 @@ def build_corpus(inputs: Mapping[str, Path], spec: CorpusSpec, run: Run) -> None
     )
 
 
-class _Scratch:
-    """Two files in the stage's work folder: titles and texts end to end, and places of 5-grams. Removed at the end."""
-
-    def __init__(self, folder: Path):
-        folder.mkdir(parents=True, exist_ok=True)
-        self._paths = (folder / "texts.bin", folder / "shingles.bin")
-        self.texts, self.shingles = (path.open("w+b") for path in self._paths)
-
-    def __enter__(self) -> "_Scratch":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file, path in zip((self.texts, self.shingles), self._paths, strict=True):
-            file.close()
-            path.unlink(missing_ok=True)
-
-
-@dataclass
-class _Candidates:
-    """What is known of each candidate, by its place in the source: ids, sizes in bytes, where its text is."""
-
-    ids: array = field(default_factory=lambda: array("q"))
-    sizes: array = field(default_factory=lambda: array("q"))
-    title_sizes: array = field(default_factory=lambda: array("q"))
-    offsets: array = field(default_factory=lambda: array("q"))
-    shingles: array = field(default_factory=lambda: array("q"))
-    disambiguation: list[bool] = field(default_factory=list)
-    counts: ShingleCounts | None = None
-    pages_read: int = 0
-    text_bytes_read: int = 0
+def _job(spec: CorpusSpec, run: Run) -> Extraction:
+    """What every block is read by."""
+    files = []
+    for path in map(run.file, spec.raw_files()):
+        head = read_head(path) if spec.format == "mediawiki" else Head({}, "", "utf-8")
+        if not same_language(head.language, spec.language):
+            raise DataError(
+                f"{path}: it is a dump of the wiki in {head.language!r}, and the corpus is declared as "
+                f"{spec.language!r}; take that language's dump, or declare the language that it is in"
+            )
+        files.append(SourceFile(path=path, size=path.stat().st_size, names=head.names, encoding=head.encoding))
+    return Extraction(
+        files=tuple(files),
+        folder=run.work / "blocks",
+        format=spec.format,
+        text_field=spec.text_field,
+        title_field=spec.title_field,
+        documents=spec.documents,
+        allow_truncated=spec.allow_truncated,
+        normalisation=spec.normalisation,
+        bits=table_bits(sum(file.size for file in files)) if spec.filters.stubs else 0,
+        script=spec.filters.language.script,
+        signatures=spec.filters.near_duplicates is not None,
+    )
 
 
-def _read(path: Path, spec: CorpusSpec, run: Run, scratch: _Scratch, funnel: Funnel) -> _Candidates:
-    """Streams the source; pages that cannot be documents are counted, the others go to the scratch files."""
-    found = _Candidates()
+def _read(job: Extraction, spec: CorpusSpec, run: Run, funnel: Funnel, whole: bool) -> Candidates:
+    """Takes the blocks in order; pages that cannot be documents are counted, the others become candidates."""
+    found = Candidates(counts=ShingleCounts(job.bits) if job.bits else None)
     seen: set[bytes] = set()
     disambiguation = Disambiguation(spec.language)
-    with Source(path) as source:
-        if spec.filters.stubs:
-            found.counts = ShingleCounts(table_bits(source.size))
-        for page, text in _texts(source, spec, disambiguation, funnel):
+    size = sum(file.size for file in job.files) / 1e6
+    for block in extracted(job, run.threads, whole):
+        places, start = block.places(), Start()
+        found.blocks.append(block)
+        for row in block.rows():
             found.pages_read += 1
-            found.text_bytes_read += len(page.text.encode())
-            if found.pages_read % _PAGES_A_REPORT == 0:
-                run.progress(source.position() / 1e6, source.size / 1e6, "MB", f"{len(found.ids)} documents")
-            if text is None:
-                continue
-            encoded = text.encode()
-            digest = hashlib.blake2b(encoded, digest_size=16).digest()
-            repeated = digest in seen
-            seen.add(digest)
-            if repeated and spec.filters.duplicates:
-                funnel.leave_out("duplicate", page.id)
-                continue
-            # A text that stands four times over is a duplicate, not a stub: its 5-grams count once.
-            places = found.counts.add(text) if found.counts and not repeated else np.zeros(0, dtype=np.uint32)
-            scratch.shingles.write(places.tobytes())
-            found.shingles.append(len(places))
-            _keep(found, page, encoded, scratch)
-            disambiguation.add(page.text if spec.format == "mediawiki" else "")
-    run.progress(source.size / 1e6, source.size / 1e6, "MB", f"{len(found.ids)} documents")
+            found.text_bytes_read += row.source_bytes
+            disambiguation.learn(row.told)
+            reason, repeated = _no_candidate(row, disambiguation, seen, spec)
+            if reason:
+                funnel.leave_out(reason, row.id)
+            else:
+                # A text that stands four times over is a duplicate, not a stub: its 5-grams count once.
+                found.add(row, start, 0 if repeated else row.shingles)
+                disambiguation.add(row.templates)
+                if found.counts and not repeated:
+                    found.counts.add(places[start.place : start.place + row.shingles])
+            start = start.behind(row)
+        run.progress(block.position / 1e6, size, "MB", f"{len(found.ids)} documents")
     found.disambiguation = disambiguation.found()
     return found
 
 
-def _keep(found: _Candidates, page: Page, encoded: bytes, scratch: _Scratch) -> None:
-    title = page.title.encode()
-    found.ids.append(page.id)
-    found.sizes.append(len(encoded))
-    found.title_sizes.append(len(title))
-    found.offsets.append(scratch.texts.tell())
-    scratch.texts.write(title)
-    scratch.texts.write(encoded)
+def _no_candidate(
+    row: Row, disambiguation: Disambiguation, seen: set[bytes], spec: CorpusSpec
+) -> tuple[str | None, bool]:
+    """Why a page cannot be a document, if it cannot; and whether its text was seen before."""
+    if row.reason in ("other_namespace", "redirect", "truncated"):
+        return row.reason, False
+    if disambiguation.titled(row.suffix):
+        return "disambiguation", False
+    if row.reason:
+        return row.reason, False
+    digest = bytes.fromhex(row.digest)
+    repeated = digest in seen
+    seen.add(digest)
+    return ("duplicate" if repeated and spec.filters.duplicates else None), repeated
 
 
-def _texts(
-    source: Source, spec: CorpusSpec, disambiguation: Disambiguation, funnel: Funnel
-) -> Iterator[tuple[Page, str | None]]:
-    """Every page with its normalised text, or with None where it was counted in the funnel."""
-    dump = Dump(source) if spec.format == "mediawiki" else None
-    pages = dump or read_jsonl(source, spec.text_field, spec.title_field)
-    namespaces: Namespaces | None = None
-    for page in pages:
-        if dump and namespaces is None:
-            namespaces = dump.namespaces
-        if namespaces is not None:
-            disambiguation.learn(page, namespaces)
-        reason = _no_article(page, disambiguation)
-        if reason:
-            funnel.leave_out(reason, page.id)
-            yield page, None
-            continue
-        text = clean(page.text, namespaces, page.title) if namespaces is not None else plain_blocks(page.text)
-        text = normalise(text, spec.normalisation)
-        if not text:
-            funnel.leave_out("empty", page.id)
-        yield page, text or None
-
-
-def _no_article(page: Page, disambiguation: Disambiguation) -> str | None:
-    """Why a page needs no reading."""
-    if page.ns != MAIN:
-        return "other_namespace"
-    if page.redirect is not None:
-        return "redirect"
-    return "disambiguation" if disambiguation.titled(page.title) else None
-
-
-def _filter(found: _Candidates, spec: CorpusSpec, scratch: _Scratch, funnel: Funnel) -> tuple[np.ndarray, int]:
+def _filter(found: Candidates, spec: CorpusSpec, funnel: Funnel) -> tuple[np.ndarray, int]:
     """Places of the candidates that stay, in the source's order, and the least size that was asked of them."""
     articles = [size for size, other in zip(found.sizes, found.disambiguation, strict=True) if not other]
     wanted = spec.filters.min_bytes
     min_bytes = auto_min_bytes(articles) if wanted == "auto" else wanted
     kept: list[int] = []
     ids: set[int] = set()
-    scratch.shingles.seek(0)
-    for place, page_id in enumerate(found.ids):
-        raw = scratch.shingles.read(4 * found.shingles[place])
+    for place, (page_id, places) in enumerate(zip(found.ids, found.places(), strict=True)):
         if found.disambiguation[place]:
             reason = "disambiguation"
         elif page_id in ids:
             reason = "duplicate"
         elif found.sizes[place] < min_bytes:
             reason = "too_short"
-        elif found.counts and found.counts.share(np.frombuffer(raw, dtype=np.uint32)) > 0.5:
+        elif found.counts and found.counts.share(places) > 0.5:
             reason = "stub"
+        elif found.in_script[place] < spec.filters.language.least_in_script:
+            reason = "other_script"
         else:
             ids.add(page_id)
             kept.append(place)
             continue
         funnel.leave_out(reason, page_id)
     return np.array(kept, dtype=np.int64), min_bytes
+
+
+def _foreign(found: Candidates, kept: np.ndarray, spec: CorpusSpec, inputs: Mapping[str, Path], run: Run) -> np.ndarray:
+    """(n,) bool: which of the candidates at `kept` an identifier finds to be in another language."""
+    settings, texts = spec.filters.language, Texts(found)
+    if settings.identifier is None or not len(kept):
+        return np.zeros(len(kept), dtype=bool)
+    samples = {role.removeprefix("against_"): sample_of_corpus(Corpus(path)) for role, path in inputs.items()}
+    if samples:
+        samples[spec.language] = [texts.title_and_text(place)[1] for place in kept[:: stride(len(kept))]]
+    identifier = identifier_for(settings, spec.language, samples)
+    gone = np.zeros(len(kept), dtype=bool)
+    for start in range(0, len(kept), _DOCUMENTS_A_REPORT):
+        run.progress(start, len(kept), "documents", "telling languages")
+        several = [texts.title_and_text(place)[1] for place in kept[start : start + _DOCUMENTS_A_REPORT]]
+        gone[start : start + len(several)] = foreign(several, spec.language, settings, identifier)
+    return gone
+
+
+def _repeated(found: Candidates, kept: np.ndarray, spec: CorpusSpec, folder: Path) -> np.ndarray:
+    """(n,) bool: which of the candidates at `kept` are near-duplicates of one with a smaller id. folder: for scratch.
+
+    One of each group stays, so no group stands in two splits.
+    """
+    if spec.filters.near_duplicates is None:
+        return np.zeros(len(kept), dtype=bool)
+    ids = np.array(found.ids)[kept]
+    with (folder / "signatures.bin").open("w+b") as scratch:
+        groups = near_duplicate_groups(found.signatures(kept), ids, spec.filters.near_duplicates, scratch)
+    return groups != ids
+
+
+def _without(gone: np.ndarray, reason: str, found: Candidates, kept: np.ndarray, funnel: Funnel) -> np.ndarray:
+    """`kept` without those that are gone, which the funnel counts."""
+    for place in kept[gone]:
+        funnel.leave_out(reason, found.ids[place])
+    return kept[~gone]
 
 
 def _nothing_left(path: Path, pages: int, funnel: Funnel) -> DataError:
@@ -222,7 +234,7 @@ def split_ends(positions: np.ndarray, splits: Splits) -> tuple[int, int]:
     return min(test, count - 2), min(max(valid, 2), count - 1)
 
 
-def _split(found: _Candidates, kept: np.ndarray, spec: CorpusSpec, funnel: Funnel) -> dict[str, np.ndarray]:
+def _split(found: Candidates, kept: np.ndarray, spec: CorpusSpec, funnel: Funnel) -> dict[str, np.ndarray]:
     """Split -> places of its documents in order of id. The byte budget takes train documents by position."""
     positions = np.array([position(found.ids[place]) for place in kept])
     order = np.argsort(positions, kind="stable")
@@ -242,49 +254,3 @@ def _split(found: _Candidates, kept: np.ndarray, spec: CorpusSpec, funnel: Funne
     splits = {"train": train, "valid": by_hash[test:valid], "test": by_hash[:test]}
     ids = np.array(found.ids)
     return {split: places[np.argsort(ids[places], kind="stable")] for split, places in splits.items()}
-
-
-def _write(run: Run, found: _Candidates, splits: dict[str, np.ndarray], scratch: _Scratch) -> dict[str, dict[str, int]]:
-    """Writes the three tables. Returns documents and bytes by split."""
-    scratch.texts.flush()
-    total = sum(len(places) for places in splits.values())
-    done = 0
-    with mmap.mmap(scratch.texts.fileno(), 0, access=mmap.ACCESS_READ) as texts:
-        for split in CORPUS_SPLITS:
-            with pq.ParquetWriter(
-                run.out / f"{split}.parquet",
-                SCHEMA,
-                compression="zstd",
-            ) as writer:
-                for places in _row_groups(splits[split], found):
-                    writer.write_table(_table(places, split, found, texts))
-                    done += len(places)
-                    run.progress(done, total, "documents", f"writing {split}")
-    sizes = np.array(found.sizes)
-    return {
-        "documents": {split: len(places) for split, places in splits.items()},
-        "bytes": {split: int(sizes[places].sum()) for split, places in splits.items()},
-    }
-
-
-def _row_groups(places: np.ndarray, found: _Candidates) -> Iterator[np.ndarray]:
-    """Runs of places whose texts hold about 16 MiB."""
-    start = size = 0
-    for index, place in enumerate(places):
-        size += found.sizes[place]
-        if size >= _ROW_GROUP_BYTES:
-            yield places[start : index + 1]
-            start, size = index + 1, 0
-    if start < len(places):
-        yield places[start:]
-
-
-def _table(places: np.ndarray, split: str, found: _Candidates, texts: mmap.mmap) -> pa.Table:
-    rows = []
-    for place in places:
-        begin = found.offsets[place]
-        middle = begin + found.title_sizes[place]
-        size = found.sizes[place]
-        title, text = texts[begin:middle].decode(), texts[middle : middle + size].decode()
-        rows.append({"id": found.ids[place], "title": title, "text": text, "bytes": size, "split": split})
-    return pa.Table.from_pylist(rows, schema=SCHEMA)

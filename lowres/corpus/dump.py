@@ -1,112 +1,54 @@
-"""Pages out of a MediaWiki export (XML) and documents out of JSON lines, one at a time, in bounded memory."""
+"""Pages out of a MediaWiki export (XML), one at a time, in bounded memory."""
 
-import bz2
-import gzip
-import hashlib
-import json
-import lzma
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 from xml.parsers import expat
 
 from lowres.corpus.namespaces import Namespaces
+from lowres.corpus.source import Source, Truncated
 from lowres.errors import DataError
 
 _SCHEMAS = ("0.8", "0.9", "0.10", "0.11")
-_CHUNK = 1 << 18
-_MAX_PAGE = 1 << 26
-"""Characters of one page or bytes of one line; MediaWiki's own limit for a page is 2 MiB."""
+_BUFFER = 1 << 18
+_MAX_PAGE = 1 << 22
+"""Characters of one page; MediaWiki's own limit is 2 MiB."""
+_MAX_TAG = 1 << 23
 _MAX_DEPTH = 32
+_ROOT = b'<mediawiki version="0.11">'
 
 
 @dataclass(frozen=True)
 class Page:
-    """One page at its last revision in the file. redirect: the title it leads to, or None."""
+    """One page at its last revision in the file. redirect: the title it leads to, or None.
+
+    too_long: its text has over 4 Mi characters and was not kept.
+    """
 
     id: int
     ns: int
     title: str
     redirect: str | None
     text: str
+    too_long: bool = False
 
 
-class Source:
-    """A raw file read from start to end, plain or compressed by bz2, gzip or xz (told by its first bytes).
+class Export:
+    """A parse of a MediaWiki export, or of a block cut from one between two pages.
 
-    path: the file. size: its bytes on disk. position(): how many of them were read so far.
+    path: for errors. encoding: as the XML declaration says, for a block, which has none; None: the whole file.
+    names: siteinfo's namespaces. language: the root's xml:lang. seen_page: whether a page has begun.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, encoding: str | None = None):
         self.path = path
-        self.size = path.stat().st_size
-        self._raw = path.open("rb")
-        self._file = _decompressed(self._raw)
-
-    def __enter__(self) -> "Source":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._raw.close()
-
-    def position(self) -> int:
-        """Bytes of the file on disk read so far."""
-        return self._raw.tell()
-
-    def chunks(self) -> Iterator[bytes]:
-        """The decompressed bytes in pieces. Raises DataError where the compressed data is cut short or damaged."""
-        try:
-            while chunk := self._file.read(_CHUNK):
-                yield chunk
-        except EOFError:
-            raise DataError(
-                f"{self.path}: the compressed data ends before its end mark: the file is truncated; fetch it again"
-            ) from None
-        except (OSError, lzma.LZMAError, zlib.error) as fault:
-            raise DataError(f"{self.path}: the compressed data is damaged ({fault}); fetch it again") from None
-
-    def lines(self) -> Iterator[bytes]:
-        """The decompressed lines without their ends. Raises DataError as `chunks` does, and on a line over 64 MiB."""
-        pieces: list[bytes] = []
-        length = 0
-        for chunk in self.chunks():
-            first, *others = chunk.split(b"\n")
-            pieces.append(first)
-            length += len(first)
-            if others:
-                yield b"".join(pieces)
-                yield from others[:-1]
-                pieces, length = [others[-1]], len(others[-1])
-            if length > _MAX_PAGE:
-                raise DataError(f"{self.path}: a line is longer than {_MAX_PAGE} bytes: this is not JSON lines")
-        if length:
-            yield b"".join(pieces)
-
-
-def _decompressed(raw: IO[bytes]) -> IO[bytes] | gzip.GzipFile:
-    """The file that `raw` holds, decompressed as its first bytes say."""
-    magic = raw.read(6)
-    raw.seek(0)
-    if magic.startswith(b"BZh"):
-        return bz2.BZ2File(raw)
-    if magic.startswith(b"\x1f\x8b"):
-        return gzip.GzipFile(fileobj=raw)
-    if magic == b"\xfd7zXZ\x00":
-        return lzma.LZMAFile(raw)
-    return raw
-
-
-class _Export:
-    """Handlers of one XML parse: siteinfo's namespaces, then pages as they end."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.pages: list[Page] = []
         self.names: dict[int, str] = {}
+        self.language = ""
+        self.encoding = encoding or "utf-8"
         self.seen_page = False
+        self._pages: list[Page] = []
+        self._started = False
+        self._fed = 0
         self._depth: list[str] = []
         self._text: list[str] = []
         self._length = 0
@@ -114,17 +56,66 @@ class _Export:
         self._number = 0
         self._page: dict[str, str] = {}
         self._redirect: str | None = None
+        self._too_long = False
+        self._parser = self._new_parser(encoding)
+        if encoding is not None:
+            self._started = True
+            self._parse(_ROOT, False)
 
-    def parser(self) -> expat.XMLParserType:
+    @property
+    def open_page(self) -> bool:
+        """Whether the parse stands inside a page."""
+        return len(self._depth) > 1
+
+    @property
+    def open_id(self) -> int:
+        """The id of the page inside which the parse stands; 0 where it is not known."""
+        digits = self._page.get("id", "") if self.open_page else ""
+        return int(digits) if digits.isdecimal() else 0
+
+    def feed(self, data: bytes) -> list[Page]:
+        """The pages that end in the next bytes. Raises DataError in one line where this is no MediaWiki export."""
+        if not self._started and data:
+            if not data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+                raise DataError(f"{self.path}: it does not begin with '<': this is no MediaWiki export (XML)")
+            self._started = True
+        self._parse(data, False)
+        # a tag or a comment is read whole, so expat holds it all
+        self._fed += len(data)
+        if self._fed - self._parser.CurrentByteIndex > _MAX_TAG:
+            raise DataError(f"{self.path}: a tag is longer than {_MAX_TAG} bytes: this is no MediaWiki export")
+        pages, self._pages = self._pages, []
+        return pages
+
+    def close(self) -> None:
+        """Says that the document ends here. Raises Truncated where it may not."""
+        if not self._started:
+            raise DataError(f"{self.path}: the file is empty; fetch it again")
+        self._parse(b"", True)
+
+    def _parse(self, data: bytes, last: bool) -> None:
+        try:
+            self._parser.Parse(data, last)
+        except expat.ExpatError as fault:
+            if last:
+                raise Truncated(f"{self.path}: it is truncated; fetch it again") from None
+            where = f"line {fault.lineno} ({expat.ErrorString(fault.code)})"
+            raise DataError(f"{self.path}: malformed XML at {where}; fetch it again") from None
+
+    def _new_parser(self, encoding: str | None) -> expat.XMLParserType:
         """An expat parser bound to this object. Declared entities (and so entity bombs) are refused with their DTD."""
-        parser = expat.ParserCreate()
+        parser = expat.ParserCreate(encoding)
         parser.buffer_text = True
-        parser.buffer_size = _CHUNK
+        parser.buffer_size = _BUFFER
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._characters
         parser.StartDoctypeDeclHandler = self._doctype
+        parser.XmlDeclHandler = self._declaration
         return parser
+
+    def _declaration(self, version: str, encoding: str | None, standalone: int) -> None:
+        self.encoding = encoding or self.encoding
 
     def _doctype(self, *_: object) -> None:
         raise DataError(f"{self.path}: it declares a document type; MediaWiki exports have none, so it is refused")
@@ -145,7 +136,7 @@ class _Export:
         if self._wanted:
             self._text, self._length = [], 0
         if name == "page":
-            self._page, self._redirect, self.seen_page = {}, None, True
+            self._page, self._redirect, self._too_long, self.seen_page = {}, None, False, True
         elif name == "redirect":
             self._redirect = attributes.get("title", "")
         elif name == "namespace":
@@ -160,12 +151,14 @@ class _Export:
                 f"{self.path}: export schema {version or 'not given'}; lowres reads {', '.join(_SCHEMAS)}: "
                 "take a newer dump"
             )
+        self.language = attributes.get("xml:lang", "")
 
     def _characters(self, data: str) -> None:
         if self._wanted:
             self._length += len(data)
             if self._length > _MAX_PAGE:
-                raise DataError(f"{self.path}: a page is longer than {_MAX_PAGE} characters: this is no Wikipedia dump")
+                self._text, self._too_long = [], True
+                return
             self._text.append(data)
 
     def _end(self, name: str) -> None:
@@ -178,7 +171,7 @@ class _Export:
             else:
                 self._page[name] = value
         if name == "page":
-            self.pages.append(self._finished())
+            self._pages.append(self._finished())
 
     def _finished(self) -> Page:
         page = self._page
@@ -191,6 +184,7 @@ class _Export:
             title=page["title"],
             redirect=self._redirect,
             text=page.get("text", ""),
+            too_long=self._too_long,
         )
 
     def _whole(self, digits: str, what: str) -> int:
@@ -209,7 +203,7 @@ class Dump:
 
     def __init__(self, source: Source):
         self._source = source
-        self._export = _Export(source.path)
+        self._export = Export(source.path)
 
     @property
     def namespaces(self) -> Namespaces:
@@ -217,62 +211,28 @@ class Dump:
         return Namespaces(self._export.names)
 
     def __iter__(self) -> Iterator[Page]:
-        export, path = self._export, self._source.path
-        parser = export.parser()
-        started = False
         for chunk in self._source.chunks():
-            if not started and not chunk.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-                raise DataError(f"{path}: it does not begin with '<': this is no MediaWiki export (XML)")
-            started = True
-            self._parse(parser, chunk, False)
-            pages, export.pages = export.pages, []
-            yield from pages
-        if not started:
-            raise DataError(f"{path}: the file is empty; fetch it again")
-        self._parse(parser, b"", True)
-        yield from export.pages
-
-    def _parse(self, parser: expat.XMLParserType, chunk: bytes, last: bool) -> None:
-        try:
-            parser.Parse(chunk, last)
-        except expat.ExpatError as fault:
-            said = expat.ErrorString(fault.code)
-            cause = "it is truncated" if last else f"malformed XML at line {fault.lineno} ({said})"
-            raise DataError(f"{self._source.path}: {cause}; fetch it again") from None
+            yield from self._export.feed(chunk)
+        self._export.close()
 
 
-def document_id(title: str, text: str) -> int:
-    """A 63-bit id for a document that has none: the first bits of SHA-256 over its title and text."""
-    digest = hashlib.sha256(f"{title}\0{text}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+@dataclass(frozen=True)
+class Head:
+    """What stands before the first page. names: namespaces. language: the wiki's, as xml:lang says; may be ''."""
+
+    names: dict[int, str]
+    language: str
+    encoding: str
 
 
-def read_jsonl(source: Source, text_field: str, title_field: str) -> Iterator[Page]:
-    """Documents of a JSON-lines file as pages of namespace 0; blank lines are passed over.
-
-    Raises DataError, with the line's number, where a line is not a JSON object, has no `text_field`, or its text or
-    title is not a string. A missing title is the empty string.
-    """
-    for number, line in enumerate(source.lines(), 1):
-        if not line.strip():
-            continue
-        where = f"{source.path}: line {number}"
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as fault:
-            raise DataError(f"{where} is not JSON ({fault}); each line must hold one JSON object") from None
-        if not isinstance(record, dict):
-            raise DataError(f"{where} holds a {type(record).__name__}; each line must hold one JSON object")
-        if text_field not in record:
-            fields = ", ".join(sorted(record)) or "none"
-            raise DataError(f"{where} has no field {text_field!r} (it has: {fields}); set text_field")
-        text, title = record[text_field], record.get(title_field) or ""
-        if not isinstance(text, str) or not isinstance(title, str):
-            raise DataError(f"{where}: {text_field!r} and {title_field!r} must be strings")
-        title, text = _encodable(title), _encodable(text)
-        yield Page(document_id(title, text), 0, title, None, text)
-
-
-def _encodable(text: str) -> str:
-    """`text` with lone surrogates, which JSON can spell and UTF-8 cannot, as question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+def read_head(path: Path) -> Head:
+    """The head of a MediaWiki export. Raises DataError as `Dump` does."""
+    with Source(path) as source:
+        export = Export(path)
+        for chunk in source.chunks():
+            export.feed(chunk)
+            if export.seen_page:
+                break
+        else:
+            export.close()
+        return Head(export.names, export.language, export.encoding)

@@ -1,7 +1,6 @@
 """Which pages are no documents: disambiguation pages, template-made stubs; and the count of all that was left out."""
 
 import re
-import zlib
 from array import array
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -16,10 +15,15 @@ REASONS = (
     "redirect",
     "other_namespace",
     "disambiguation",
+    "too_long",
+    "truncated",
     "empty",
     "duplicate",
     "too_short",
     "stub",
+    "other_script",
+    "other_language",
+    "near_duplicate",
     "over_budget",
 )
 """Why a page is left out, in the order in which it is asked."""
@@ -105,6 +109,36 @@ def _key(name: str) -> str:
     return " ".join(name.replace("_", " ").lower().split())
 
 
+def told_by(page: Page, namespaces: Namespaces) -> list[tuple[str, str | None]]:
+    """What a page of the template or MediaWiki namespace tells of disambiguation templates.
+
+    Pairs of a template and what it redirects to; None: it is one that marks disambiguation pages.
+    """
+    if page.ns == TEMPLATE:
+        name = _key(namespaces.bare_title(page.title, TEMPLATE))
+        if page.redirect is not None:
+            return [(name, _key(namespaces.bare_title(page.redirect, TEMPLATE)))]
+        return [(name, None)] if "__DISAMBIG__" in page.text else []
+    if page.ns == MEDIAWIKI and page.title.lower().endswith(":disambiguationspage"):
+        targets = [target.strip() for target in _LINKED.findall(page.text)]
+        bare = [(target, namespaces.bare_title(target, TEMPLATE)) for target in targets]
+        return [(_key(name), None) for target, name in bare if name != target]
+    return []
+
+
+def title_suffix(title: str) -> str | None:
+    """What stands in brackets at the end of a title: `định hướng` of `Huế (định hướng)`."""
+    suffix = _SUFFIX.search(title)
+    return _key(suffix.group(1)) if suffix else None
+
+
+def templates_of(wikitext: str) -> list[str]:
+    """The templates that a page uses, sorted; none of a page too long to be a disambiguation page."""
+    if len(wikitext) > _LONGEST or "{{" not in wikitext:
+        return []
+    return sorted({_key(name) for name in _TEMPLATE_USED.findall(wikitext)})
+
+
 class Disambiguation:
     """Finds disambiguation pages by the templates they use.
 
@@ -120,31 +154,23 @@ class Disambiguation:
         self._used = array("q")
         self._starts = array("q", [0])
 
-    def learn(self, page: Page, namespaces: Namespaces) -> None:
-        """Reads a page of the template or MediaWiki namespace for names of disambiguation templates."""
-        if page.ns == TEMPLATE:
-            name = _key(namespaces.bare_title(page.title, TEMPLATE))
-            if page.redirect is not None:
-                self._redirects[name] = _key(namespaces.bare_title(page.redirect, TEMPLATE))
-            elif "__DISAMBIG__" in page.text:
+    def learn(self, told: Iterable[tuple[str, str | None]]) -> None:
+        """Takes what `told_by` found in a page."""
+        for name, target in told:
+            if target is None:
                 self._known.add(name)
-        elif page.ns == MEDIAWIKI and page.title.lower().endswith(":disambiguationspage"):
-            for target in _LINKED.findall(page.text):
-                name = namespaces.bare_title(target.strip(), TEMPLATE)
-                if name != target.strip():
-                    self._known.add(_key(name))
+            else:
+                self._redirects[name] = target
 
-    def titled(self, title: str) -> bool:
-        """Whether a title says so itself: `Huế (định hướng)`."""
-        suffix = _SUFFIX.search(title)
-        return bool(suffix) and _key(suffix.group(1)) in self._known
+    def titled(self, suffix: str | None) -> bool:
+        """Whether the suffix of a title (see `title_suffix`) says so itself."""
+        return suffix in self._known
 
-    def add(self, wikitext: str) -> None:
-        """Remembers the templates of the next page."""
-        if len(wikitext) <= _LONGEST and "{{" in wikitext:
-            numbers = self._numbers
-            for name in {_key(name) for name in _TEMPLATE_USED.findall(wikitext)}:
-                self._used.append(numbers.setdefault(name, len(numbers)))
+    def add(self, templates: Iterable[str]) -> None:
+        """Remembers the templates of the next page, as `templates_of` gives them."""
+        numbers = self._numbers
+        for name in templates:
+            self._used.append(numbers.setdefault(name, len(numbers)))
         self._starts.append(len(self._used))
 
     def found(self) -> list[bool]:
@@ -159,25 +185,7 @@ class Disambiguation:
 
 # --- template-made stubs ---------------------------------------------------------------------------------------------
 
-_DIGITS = re.compile(r"\d+")
-_N = 5
 _COMMON = 4
-_FACTORS = np.array(
-    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xFF51AFD7ED558CCD],
-    dtype=np.uint64,
-)
-_MIX = np.uint64(0xBF58476D1CE4E5B9)
-_CACHED_WORDS = 1 << 18
-
-
-class _WordHashes(dict[str, int]):
-    """CRC-32 of words, remembered; the same in every process, unlike `hash`."""
-
-    def __missing__(self, word: str) -> int:
-        if len(self) >= _CACHED_WORDS:
-            self.clear()
-        value = self[word] = zlib.crc32(word.encode())
-        return value
 
 
 class ShingleCounts:
@@ -188,25 +196,11 @@ class ShingleCounts:
     """
 
     def __init__(self, bits: int):
-        self._shift = np.uint64(64 - bits)
         self._counts = np.zeros(1 << bits, dtype=np.uint8)
-        self._hashes = _WordHashes()
 
-    def add(self, text: str) -> np.ndarray:
-        """Counts a page's 5-grams once each. Returns their (n,) uint32 places in the table, for `share`."""
-        words = _DIGITS.sub("0", text).split()
-        if len(words) < _N:
-            return np.zeros(0, dtype=np.uint32)
-        hashes = self._hashes
-        values = np.fromiter(map(hashes.__getitem__, words), dtype=np.uint64, count=len(words))
-        count = len(words) - _N + 1
-        total = np.zeros(count, dtype=np.uint64)
-        for place in range(_N):
-            total += values[place : place + count] * _FACTORS[place]
-        total ^= total >> np.uint64(29)
-        places = np.unique((total * _MIX) >> self._shift).astype(np.uint32)
+    def add(self, places: np.ndarray) -> None:
+        """Counts the 5-grams of one page (see `Shingles.places`)."""
         self._counts[places] = np.minimum(self._counts[places], _COMMON - 1) + 1
-        return places
 
     def share(self, places: np.ndarray) -> float:
         """The share of a page's 5-grams that stand in four or more pages; 0 for a page without any."""

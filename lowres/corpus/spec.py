@@ -1,11 +1,49 @@
 """The settings of a corpus and its stage."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lowres.artifacts import Spec, Stage
+from lowres.cards import CorpusCard
+from lowres.fingerprint import added_later
 from lowres.text.normalise import Normalisation
+
+
+class LanguageFilter(Spec):
+    """Which documents are in another language than the corpus's. Nothing is left out unless something is asked for."""
+
+    script: str | None = None
+    """ISO 15924. Documents with too few letters of this script are left out."""
+    least_in_script: float = Field(default=0.5, gt=0, le=1)
+    """Least share of a document's letters that are of `script`."""
+    identifier: Literal["ngrams", "fasttext", "lingua"] | None = None
+    """What tells languages apart."""
+    against: tuple[str, ...] = ()
+    """ "ngrams": cards of corpora in other languages, which it learns beside the corpus itself."""
+    model: str | None = None
+    """ "fasttext": the file of a model, such as GlotLID's; its checksum counts, not its place."""
+    model_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    accept: tuple[str, ...] = ()
+    """ISO 639-3 codes that pass for the corpus's language, e.g. "swh" for "swa"."""
+    certainty: float = Field(default=0.9, ge=0, le=1)
+    """Least probability of another language that leaves a document out."""
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> "LanguageFilter":
+        from lowres.text.scripts import known_script
+
+        if self.script is not None and not known_script(self.script):
+            raise ValueError(f"script is {self.script!r}, which is no ISO 15924 code of a script; e.g. 'Latn'")
+        if (self.identifier == "ngrams") != bool(self.against):
+            raise ValueError('identifier = "ngrams" and against = [cards of corpora in other languages] go together')
+        if (self.identifier == "fasttext") != bool(self.model) or bool(self.model) != bool(self.model_sha256):
+            raise ValueError('identifier = "fasttext", model (a file) and model_sha256 go together')
+        return self
+
+    def hashed(self) -> dict[str, Any]:
+        """The checksum names the model, not the place; and the other corpora are inputs of the stage."""
+        return {name: value for name, value in super().hashed().items() if name not in ("model", "against")}
 
 
 class Filters(Spec):
@@ -17,6 +55,10 @@ class Filters(Spec):
     """Leave out template-made stubs: more than half of their digit-masked word 5-grams stand in four or more pages."""
     duplicates: bool = True
     """Leave out documents whose normalised text was seen before."""
+    near_duplicates: float | None = added_later(None, neutral=None, ge=0.2, le=1)
+    """Leave out all but the smallest id of documents whose shingles have this Jaccard similarity; None: keep them."""
+    language: LanguageFilter = added_later(LanguageFilter(), neutral=LanguageFilter())
+    """Leave out documents in another script or language."""
 
 
 class Splits(Spec):
@@ -31,7 +73,7 @@ class CorpusSpec(Spec):
 
     source_sha256: str
     """The raw file, by checksum; compression is told by its first bytes."""
-    format: Literal["mediawiki", "jsonl"]
+    format: Literal["mediawiki", "jsonl", "parquet", "text"]
     language: str
     """ISO 639-3."""
     text_field: str = "text"
@@ -41,10 +83,32 @@ class CorpusSpec(Spec):
     splits: Splits = Splits()
     max_bytes: int | None = None
     """Byte budget of the train split, drawn by a hash of the document id; None: everything."""
+    more_sha256: tuple[str, ...] = added_later((), neutral=())
+    """Files that are read behind the first, in this order."""
+    documents: Literal["blank-line", "file"] = added_later("blank-line", neutral="blank-line")
+    """What ends a document of plain text: a blank line, or its file."""
+    allow_truncated: bool = added_later(False, neutral=False)
+    """Take the whole pages of a file that is cut short; else it is refused."""
+
+    @classmethod
+    def of(cls, card: CorpusCard, normalisation: Normalisation | None = None, **settings: Any) -> "CorpusSpec":
+        """The whole corpus of a card, with the default filters but for `settings`."""
+        first, *more = (file.pinned for file in card.texts)
+        return cls(
+            source_sha256=first,
+            more_sha256=tuple(more),
+            format=card.format,
+            language=card.language,
+            text_field=card.text_field,
+            title_field=card.title_field,
+            documents=card.documents,
+            normalisation=normalisation or Normalisation(),
+            **settings,
+        )
 
     def raw_files(self) -> tuple[str, ...]:
-        """The dump."""
-        return (self.source_sha256,)
+        """The dump, or the files of the corpus."""
+        return (self.source_sha256, *self.more_sha256)
 
 
 BUILD_CORPUS = Stage("build_corpus", 2, "data", "lowres.corpus.build:build_corpus", CorpusSpec)

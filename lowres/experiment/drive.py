@@ -274,7 +274,10 @@ def _shared_by_cells(plan: Plan) -> set[str]:
 
 def _labels(plan: Plan) -> dict[str, str]:
     """What progress calls each node: its stage, and whose it is (the first owner of a shared one)."""
-    owned: list[tuple[Node | None, str]] = [(plan.corpus, plan.loaded.recipe.corpus or "")]
+    others = plan.corpus.inputs if plan.corpus else {}
+    owned: list[tuple[Node | None, str]] = []
+    owned += [(others.get(f"against_{card.language}"), card.name) for card, _ in plan.loaded.others]
+    owned.append((plan.corpus, plan.loaded.recipe.corpus or ""))
     owned.append((plan.tokenizer, plan.loaded.recipe.corpus or ""))
     for task in plan.tasks:
         owned += [(task.read, task.name), (task.audit, task.name)]

@@ -186,21 +186,17 @@ def _family(method: MethodBlock) -> Family:
 def _corpus_node(loaded: LoadedRecipe, raw: dict[str, RawFile]) -> Node | None:
     if loaded.corpus is None:
         return None
-    card, path = loaded.corpus
-    recipe, file = loaded.recipe, card.files[0]
-    raw[file.sha256] = RawFile(card, path, file)
-    spec = CorpusSpec(
-        source_sha256=file.sha256,
-        format=card.format,
-        language=card.language,
-        text_field=card.text_field,
-        title_field=card.title_field,
-        normalisation=recipe.normalisation,
-        filters=recipe.filters,
-        splits=recipe.splits,
-        max_bytes=recipe.budget.corpus_bytes,
+    card, recipe = loaded.corpus[0], loaded.recipe
+    for each, where in (loaded.corpus, *loaded.others):
+        raw.update({file.pinned: RawFile(each, where, file) for file in each.texts})
+    spec = CorpusSpec.of(card, recipe.normalisation).model_copy(
+        update={"filters": recipe.filters, "splits": recipe.splits, "max_bytes": recipe.budget.corpus_bytes}
     )
-    return Node(BUILD_CORPUS, spec)
+    others = {
+        f"against_{other.language}": Node(BUILD_CORPUS, CorpusSpec.of(other, recipe.normalisation))
+        for other, _ in loaded.others
+    }
+    return Node(BUILD_CORPUS, spec, others)
 
 
 def _gpt2_node(loaded: LoadedRecipe, raw: dict[str, RawFile]) -> Node | None:
@@ -209,8 +205,8 @@ def _gpt2_node(loaded: LoadedRecipe, raw: dict[str, RawFile]) -> Node | None:
         return None
     card, path = read_card(GPT2_CARD, TokenizerCard)
     files = {file.role: file for file in card.files}
-    raw.update({file.sha256: RawFile(card, path, file) for file in card.files})
-    spec = Gpt2Spec(encoder_sha256=files["encoder"].sha256, merges_sha256=files["merges"].sha256)
+    raw.update({file.pinned: RawFile(card, path, file) for file in card.files})
+    spec = Gpt2Spec(encoder_sha256=files["encoder"].pinned, merges_sha256=files["merges"].pinned)
     return Node(READ_GPT2_TOKENIZER, spec)
 
 
@@ -218,12 +214,12 @@ def _planned_task(
     loaded: LoadedRecipe, card: TaskCard, path: Path, corpus: Node | None, raw: dict[str, RawFile]
 ) -> PlannedTask:
     recipe = loaded.recipe
-    raw.update({file.sha256: RawFile(card, path, file) for file in card.files})
+    raw.update({file.pinned: RawFile(card, path, file) for file in card.files})
     spec = TaskSpec(
         name=card.name,
         kind=card.kind,
         language=card.language,
-        files=tuple(SourceFile(role=file.role, sha256=file.sha256) for file in card.files),
+        files=tuple(SourceFile(role=file.role, sha256=file.pinned) for file in card.files),
         layout=card.layout,
         carving=card.carving,
         normalisation=recipe.normalisation,

@@ -116,7 +116,7 @@ class RunFolder:
                 id=corpus.id,
                 name=card.name,
                 language=card.language,
-                facts={**manifest.facts, "date": card.date, "source_sha256": card.files[0].sha256},
+                facts={**manifest.facts, "date": card.date, "source_sha256": card.texts[0].pinned},
                 licence=card.licence,
                 statement=card.statement,
                 cost=manifest.cost,

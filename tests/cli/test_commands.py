@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from lowres.cards import LanguageCard, read_card
 from lowres.cli import main
 
 
@@ -121,10 +122,38 @@ def test_new_without_a_dump_leaves_the_card_unpinned_and_check_says_so(lowres):
     assert lowres("new", "som", "--from", "quickstart")[0] == 0
     code, _, err = lowres("check", "recipes/som/quickstart.toml")
     assert code == 2
-    assert "files.0.sha256" in err and "of the dump you pin" in err
+    assert "files.0.sha256" in err and "lowres corpus pin so" in err
 
 
-@pytest.mark.parametrize("code", ["so", "zzz"])
+def test_new_fills_the_language_card_from_the_table(lowres, tmp_path):
+    assert lowres("new", "ckb", "--from", "quickstart")[0] == 0
+    card, _ = read_card(str(tmp_path / "corpora/ckb/language.toml"), LanguageCard)
+    assert (card.iso, card.wiki, card.endonym) == ("ckb", "ckb", "کوردی")
+    assert (card.script, card.direction) == ("Arab", "rtl")
+    corpus = (tmp_path / "corpora/ckb/wikipedia.toml").read_text(encoding="utf-8")
+    assert 'script = "Arab"' in corpus and "/ckbwiki/DATE/" in corpus and "bots: unknown" in corpus.replace("\n", " ")
+
+
+def test_new_asks_which_of_two_wikipedias_and_takes_its_code(lowres, tmp_path, repository):
+    status, _, err = lowres("new", "bel", "--from", "quickstart")
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert "'be'" in err and "'be-tarask'" in err
+    dump = repository / "corpora/vi/mini/viwiki-mini-pages-articles.xml.bz2"
+    for wiki in ("be", "be-tarask"):
+        assert lowres("new", wiki, "--from", "quickstart", "--dump", dump)[0] == 0
+        assert lowres("check", f"recipes/{wiki}/quickstart.toml", "--offline")[0] == 0
+
+
+def test_new_for_a_language_without_a_wikipedia_needs_a_dump(lowres, repository):
+    status, _, err = lowres("new", "tlh", "--from", "quickstart")
+    assert status == 2
+    assert "Klingon has no Wikipedia" in err and "--dump" in err
+    dump = repository / "corpora/vi/mini/viwiki-mini-pages-articles.xml.bz2"
+    assert lowres("new", "tlh", "--from", "quickstart", "--dump", dump)[0] == 0
+    assert lowres("check", "recipes/tlh/quickstart.toml", "--offline")[0] == 0
+
+
+@pytest.mark.parametrize("code", ["xx", "zzz"])
 def test_new_refuses_an_unknown_language(lowres, code, tmp_path):
     status, _, err = lowres("new", code)
     assert status == 2

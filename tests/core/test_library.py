@@ -2,7 +2,17 @@
 
 import pytest
 
-from lowres.cards import CorpusCard, LanguageCard, TaskCard, TokenizerCard, read_card, read_toml
+from lowres.cards import (
+    CorpusCard,
+    LanguageCard,
+    TaskCard,
+    TokenizerCard,
+    find_file,
+    read_card,
+    read_toml,
+    validated,
+)
+from lowres.errors import RecipeError
 from lowres.experiment.plan import make_plan
 from lowres.recipe import load_recipe
 
@@ -39,3 +49,15 @@ def test_a_derived_file_says_how_it_was_made(name):
     card, _ = read_card(name, CorpusCard)
     assert card.files[0].url is None
     assert "commit" in card.files[0].derived
+
+
+def test_a_dataset_of_a_hub_must_be_pinned_to_a_commit():
+    content = read_toml(find_file("corpora", "ltg/wikipedia-2017"))
+    for revision, faulty in (("main", True), ("3b5949d968d1fbc3facce39769ba00aa13404ffc", False)):
+        url = f"https://huggingface.co/datasets/wikimedia/wikipedia/resolve/{revision}/20231101.ltg/train.parquet"
+        content["files"][0]["url"] = url
+        if faulty:
+            with pytest.raises(RecipeError, match="'main', which moves; pin a commit"):
+                validated(CorpusCard, content, "here.toml")
+        else:
+            assert validated(CorpusCard, content, "here.toml").files[0].url == url

@@ -1,6 +1,11 @@
+import re
+from pathlib import Path
+
 import pytest
 
+from lowres.corpus.spec import CorpusSpec
 from lowres.errors import RecipeError
+from lowres.experiment.plan import make_plan
 from lowres.recipe import build_recipe, load_recipe
 
 GOOD = {
@@ -87,3 +92,39 @@ def test_bad_toml_names_the_line(tmp_path):
     path.write_text('name = "x\n')
     with pytest.raises(RecipeError, match="line 1"):
         load_recipe(path)
+
+
+def test_corpora_that_a_filter_learns_from_are_inputs_of_the_corpus():
+    ngrams = {"language": {"identifier": "ngrams", "against": ["ltg/wikipedia-2017"]}}
+    alone, against = (make_plan(build_recipe({**GOOD, "filters": filters})) for filters in ({}, ngrams))
+    assert alone.corpus is not None and against.corpus is not None
+    assert alone.corpus.inputs == {}
+    assert list(against.corpus.inputs) == ["against_ltg"]
+    spec = against.corpus.inputs["against_ltg"].spec
+    assert isinstance(spec, CorpusSpec) and spec.language == "ltg"
+    assert against.raw_files.keys() - alone.raw_files.keys() == {spec.source_sha256}
+    text = "\n".join(faults({**GOOD, "filters": {"language": {"identifier": "ngrams", "against": ["vi/mini", "no"]}}}))
+    assert "filters.language.against: vi/mini is in 'vie'" in text
+    assert "filters.language.against: no: no such card" in text
+
+
+def test_a_corpus_that_a_filter_learns_from_must_be_pinned_and_may_be_several_files(tmp_path):
+    card = (Path(__file__).parents[2] / "corpora/ltg/wikipedia-2017.toml").read_text(encoding="utf-8")
+    first = re.findall(r'sha256 = "(\w{64})"', card)[0]
+    path = tmp_path / "other.toml"
+    content = {**GOOD, "filters": {"language": {"identifier": "ngrams", "against": [str(path)]}}}
+    path.write_text(card.replace(f'sha256 = "{first}"', f'sha1 = "{"0" * 40}"'), encoding="utf-8")
+    assert any("other.toml: files.0.sha256 is not known" in fault for fault in faults(content))
+    second = f'\n[[files]]\nrole = "all"\nurl = "https://example.org/2.bz2"\nbytes = 9\nsha256 = "{"2" * 64}"\n'
+    path.write_text(card + second, encoding="utf-8")
+    plan = make_plan(build_recipe(content))
+    assert plan.corpus is not None
+    spec = plan.corpus.inputs["against_ltg"].spec
+    assert isinstance(spec, CorpusSpec) and spec.raw_files() == (first, "2" * 64)
+    assert {first, "2" * 64} <= plan.raw_files.keys()
+
+
+def test_filters_added_later_leave_the_ids_of_earlier_corpora():
+    node = make_plan(build_recipe(GOOD)).corpus
+    assert node is not None
+    assert node.spec.hashed()["filters"] == {"min_bytes": "auto", "stubs": True, "duplicates": True}

@@ -27,6 +27,8 @@ def test_a_wheel_carries_every_recipe_and_card(unpacked, repository):
             path.relative_to(unpacked / "lowres").as_posix() for path in (unpacked / "lowres" / folder).rglob("*.toml")
         }
         assert here == there
+    table = Path("lowres/wikipedias.tsv")
+    assert (unpacked / table).read_bytes() == (repository / table).read_bytes()
 
 
 def test_the_unpacked_wheel_finds_its_own_recipe_and_data(unpacked, tmp_path):

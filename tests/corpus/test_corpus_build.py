@@ -9,7 +9,7 @@ import pytest
 
 from lowres.artifacts import CORPUS_SPLITS, Corpus, Run
 from lowres.corpus.build import build_corpus, position, split_ends
-from lowres.corpus.spec import CorpusSpec, Filters, Splits
+from lowres.corpus.spec import CorpusSpec, Filters, LanguageFilter, Splits
 from lowres.errors import DataError, Stopped
 from lowres.text.normalise import Normalisation, normalise
 
@@ -22,9 +22,12 @@ def run_in(folder: Path, source: Path, **options) -> Run:
     return Run(out=out, work=folder / "work", seed=0, files={"source": source}, **options)
 
 
-def build(folder: Path, source: Path, form: str = "mediawiki", **settings) -> tuple[Corpus, dict]:
-    run = run_in(folder, source)
-    build_corpus({}, CorpusSpec(source_sha256="source", format=form, language="vie", **settings), run)
+def build(
+    folder: Path, source: Path, form: str = "mediawiki", threads: int = 1, against: Path | None = None, **settings
+) -> tuple[Corpus, dict]:
+    run = run_in(folder, source, threads=threads)
+    inputs = {"against_eng": against} if against else {}
+    build_corpus(inputs, CorpusSpec(source_sha256="source", format=form, language="vie", **settings), run)
     return Corpus(run.out), run.facts
 
 
@@ -83,9 +86,9 @@ def test_no_document_sits_in_two_splits(mini):
 
 def test_equal_requests_give_equal_bytes_whatever_a_killed_run_left(tmp_path, mini):
     work = tmp_path / "work"
-    work.mkdir()
-    (work / "texts.bin").write_bytes(b"left over" * 1000)
-    (work / "shingles.bin").write_bytes(b"left over" * 1000)
+    (work / "blocks").mkdir(parents=True)
+    (work / "blocks/plan.json").write_text("left over")
+    (work / "blocks/000000.block").write_bytes(b"left over" * 1000)
     again, facts = build(tmp_path, MINI)
     assert facts == mini[1]
     for split in CORPUS_SPLITS:
@@ -149,6 +152,68 @@ def test_duplicates_short_texts_and_stubs_go_and_can_be_kept(tmp_path):
     assert sum(facts["documents"].values()) == 20 + 6 + 5 + 1
 
 
+def test_near_duplicates_leave_their_smallest_id_and_straddle_no_split(tmp_path):
+    texts = [words(n // 3, 100) + f" {words(n + 500, n % 3)}" for n in range(240)]
+    source = lines(tmp_path, texts)
+    open_filters = {"min_bytes": 0, "stubs": False}
+    before, _ = build(tmp_path / "a", source, "jsonl", filters=Filters(**open_filters))
+    after, facts = build(tmp_path / "b", source, "jsonl", filters=Filters(**open_filters, near_duplicates=0.8))
+    groups: dict[str, list[dict]] = {}
+    for row in rows(before):
+        groups.setdefault(row["text"][:300], []).append(row)
+    assert len(groups) == 80
+    assert any(len({row["split"] for row in group}) > 1 for group in groups.values())
+    smallest = {min(row["id"] for row in group) for group in groups.values()}
+    assert {row["id"] for row in rows(after)} == smallest
+    left_out = {row["reason"]: row for row in facts["funnel"]}["near_duplicate"]
+    assert left_out["pages"] == 160
+    assert len(left_out["example_ids"]) == 3 and not smallest & set(left_out["example_ids"])
+
+
+def test_documents_in_another_script_or_language_go(tmp_path):
+    ours = ["Sông Hồng chảy qua nhiều tỉnh ở miền Bắc " + words(n) for n in range(30)]
+    source = lines(tmp_path, [*ours, "Река течёт через многие области " * 9, words(7)])
+    by_script = Filters(stubs=False, language=LanguageFilter(script="Latn"))
+    _, facts = build(tmp_path / "a", source, "jsonl", filters=by_script)
+    left_out = {row["reason"]: row["pages"] for row in facts["funnel"]}
+    assert (left_out["other_script"], left_out["other_language"]) == (1, 0)
+    english = "The river flows through several provinces and the university has many students "
+    other, _ = build(
+        tmp_path / "b",
+        lines(tmp_path / "b", [f"{english} {n}" * 9 for n in range(30)]),
+        "jsonl",
+        filters=Filters(stubs=False),
+    )
+    mixed = lines(tmp_path / "c", [*(f"Sinh viên đọc nhiều sách hay {n} " * 9 for n in range(30)), english * 9])
+    by_language = Filters(stubs=False, language=LanguageFilter(identifier="ngrams", against=("en/x",)))
+    _, facts = build(tmp_path / "d", mixed, "jsonl", against=other.path, filters=by_language)
+    left_out = {row["reason"]: row for row in facts["funnel"]}
+    assert left_out["other_language"]["pages"] == 1
+    assert sum(facts["documents"].values()) == 30
+
+
+def test_near_duplicates_and_languages_are_told_over_blocks_and_by_any_number_of_workers(tmp_path):
+    english = "The river flows through several provinces and the university has many students "
+    filling = " Sông Hồng chảy qua nhiều tỉnh" * 300
+    texts = [words(n // 2, 500) + filling + words(n + 900, 3) for n in range(180)]
+    texts[1::50] = ["Река течёт через многие области " * 200] * 4
+    texts[5::60] = [f"{english} {words(n, 1)} " * 200 for n in range(3)]
+    texts[7] = texts[6]
+    assert sum(len(text.encode()) for text in texts) > 1 << 21  # two blocks
+    source = lines(tmp_path, texts)
+    other = lines(tmp_path / "b", [f"{english} {n} " * 9 for n in range(30)])
+    against = build(tmp_path / "b", other, "jsonl", filters=Filters(stubs=False))[0].path
+    language = LanguageFilter(script="Latn", identifier="ngrams", against=("en/x",))
+    filters = Filters(stubs=False, near_duplicates=0.7, language=language)
+    one, two = (build(tmp_path / str(n), source, "jsonl", threads=n, against=against, filters=filters) for n in (1, 2))
+    assert one[1] == two[1]
+    left_out = {row["reason"]: row["pages"] for row in one[1]["funnel"] if row["pages"]}
+    # 8 of the 90 pairs had lost one already
+    assert left_out == {"duplicate": 4, "other_script": 1, "other_language": 3, "near_duplicate": 82}
+    assert all(one[0].table(split) == two[0].table(split) for split in CORPUS_SPLITS)
+    assert len({row["text"][:300] for row in rows(one[0])}) == sum(one[1]["documents"].values()) == 90
+
+
 def test_repeated_ids_are_one_document_even_where_duplicates_are_kept(tmp_path):
     page = json.dumps({"title": "T", "text": words(1)}) + "\n"
     path = tmp_path / "a.jsonl"
@@ -178,7 +243,7 @@ def test_a_truncated_dump_is_one_clear_line(tmp_path):
     cut.write_bytes(MINI.read_bytes()[:-2000])
     with pytest.raises(DataError, match="truncated; fetch it again"):
         build(tmp_path, cut)
-    assert list((tmp_path / "work").iterdir()) == []
+    assert not any((tmp_path / "work").glob("*"))
     assert list((tmp_path / "out").iterdir()) == []
 
 

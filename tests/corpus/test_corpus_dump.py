@@ -6,8 +6,11 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+import zstandard
 
-from lowres.corpus.dump import Dump, Page, Source, document_id, read_jsonl
+from lowres.corpus.documents import document_id, read_jsonl
+from lowres.corpus.dump import Dump, Page, read_head
+from lowres.corpus.source import Source
 from lowres.errors import DataError
 
 MINI = Path(__file__).parents[2] / "corpora/vi/mini/viwiki-mini-pages-articles.xml.bz2"
@@ -51,12 +54,42 @@ def written(tmp_path: Path, data: bytes, name: str = "dump") -> Path:
         gzip.compress,
         lzma.compress,
         lambda data: b"".join(map(bz2.compress, (data[:700], data[700:]))),
+        zstandard.compress,
+        lambda data: b"P*M\x18\x02\0\0\0ab" + b"".join(map(zstandard.compress, (data[:700], data[700:]))),
     ],
-    ids=["plain", "bz2", "gz", "xz", "multistream"],
+    ids=["plain", "bz2", "gz", "xz", "multistream", "zst", "zst frames"],
 )
 def test_pages_are_read_whatever_the_compression(tmp_path, compress):
     path = written(tmp_path, compress(TWO_PAGES.encode()))
     assert pages_of(path) == [Page(3, 0, "A & B", None, "x <b> &nbsp;"), Page(4, 14, "C", None, "")]
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("compress", [bytes, zstandard.compress])
+def test_utf_16_is_read_with_or_without_its_mark(tmp_path, codec, compress):
+    text = '<?xml version="1.0" encoding="UTF-16"?>\n' + TWO_PAGES.replace("x &lt;", "ệ𝄞 &lt;")
+    found = pages_of(written(tmp_path, compress(text.encode(codec))))
+    assert found == [Page(3, 0, "A & B", None, "ệ𝄞 <b> &nbsp;"), Page(4, 14, "C", None, "")]
+    with pytest.raises(DataError, match="begins as UTF-16"):
+        pages_of(written(tmp_path, compress(text.encode(codec)[:-1])))
+
+
+def test_another_encoding_is_read_as_declared(tmp_path):
+    text = f'<?xml version="1.0" encoding="ISO-8859-1"?>{HEAD}{page(1, "é", "ü")}</mediawiki>'
+    path = written(tmp_path, text.encode("latin-1", "replace"))
+    assert pages_of(path) == [Page(1, 0, "é", None, "ü")]
+    assert read_head(path).encoding == "ISO-8859-1"
+
+
+def test_a_bomb_of_zeros_is_read_in_bounded_memory(tmp_path):
+    bomb = written(tmp_path, zstandard.compress((HEAD + "<page><title>").encode() + bytes([32]) * (1 << 26), 19))
+    assert bomb.stat().st_size < 20_000
+    tracemalloc.start()
+    with pytest.raises(DataError, match="truncated"):
+        pages_of(bomb)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40_000_000
 
 
 def test_namespaces_and_redirects(tmp_path):
@@ -106,6 +139,10 @@ BOMB = '<?xml version="1.0"?><!DOCTYPE m [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a
         (bz2.compress(TWO_PAGES.encode())[:-40], "truncated"),
         (gzip.compress(TWO_PAGES.encode())[:-40], "truncated"),
         (lzma.compress(TWO_PAGES.encode())[:-40], "truncated"),
+        (zstandard.compress(TWO_PAGES.encode())[:-40], "truncated"),
+        (zstandard.compress(TWO_PAGES.encode()) + b"junk" * 9, "damaged"),
+        (bz2.compress(TWO_PAGES.encode()) + b"junk", "no stream"),
+        ((HEAD + "<!--" + "a" * (1 << 24)).encode(), "a tag is longer"),
         (bz2.compress(TWO_PAGES.encode())[:60] + b"\0" * 200, "damaged"),
         (TWO_PAGES.replace("<ns>0</ns>", "").encode(), "no <ns>"),
         (TWO_PAGES.replace("<id>3</id>", "<id>three</id>").encode(), "'three', not a number"),
@@ -125,7 +162,7 @@ def test_json_lines(tmp_path):
     lines = [{"title": "A", "text": "một", "url": "u"}, {"title": "B", "text": "hai"}, {"text": "\ud800 ba"}]
     data = "\n".join([json.dumps(line) for line in lines[:2]] + ["", json.dumps(lines[2])])
     with Source(written(tmp_path, lzma.compress(data.encode()))) as source:
-        found = list(read_jsonl(source, "text", "title"))
+        found = list(read_jsonl(source.lines(), source.path, "text", "title"))
     assert [(one.title, one.text, one.ns, one.redirect) for one in found] == [
         ("A", "một", 0, None),
         ("B", "hai", 0, None),
@@ -148,7 +185,7 @@ def test_json_lines(tmp_path):
 def test_a_faulty_line_is_named(tmp_path, line, said):
     path = written(tmp_path, ('{"text": "tốt"}\n' + line).encode())
     with Source(path) as source, pytest.raises(DataError) as fault:
-        list(read_jsonl(source, "text", "title"))
+        list(read_jsonl(source.lines(), source.path, "text", "title"))
     assert said in str(fault.value)
 
 
@@ -161,7 +198,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     with Source(dump) as source:
         assert sum(1 for _ in Dump(source)) == 1600
     with Source(jsonl) as source:
-        assert sum(1 for _ in read_jsonl(source, "text", "title")) == 1600
+        assert sum(1 for _ in read_jsonl(source.lines(), source.path, "text", "title")) == 1600
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8_000_000

@@ -1,9 +1,25 @@
-import subprocess
-import sys
+import numpy as np
 
 from lowres.corpus.dump import Page
-from lowres.corpus.filters import Disambiguation, Funnel, ShingleCounts, auto_min_bytes, table_bits
+from lowres.corpus.filters import (
+    Disambiguation,
+    Funnel,
+    ShingleCounts,
+    auto_min_bytes,
+    table_bits,
+    templates_of,
+    title_suffix,
+    told_by,
+)
 from lowres.corpus.namespaces import Namespaces
+from lowres.text.shingles import Shingles
+
+
+def counted(counts: ShingleCounts, text: str) -> np.ndarray:
+    places = Shingles().places(text, 20)
+    counts.add(places)
+    return places
+
 
 LTG = Namespaces({0: "", 8: "MediaWiki", 10: "Taiss"})
 
@@ -21,26 +37,26 @@ def test_the_funnel_keeps_three_examples_and_names_the_largest():
 
 def test_disambiguation_templates_are_known_by_language_and_by_title():
     vietnamese = Disambiguation("vie")
-    vietnamese.add("{{Trang định hướng}}\n* [[A]]")
-    vietnamese.add("{{trang_định hướng|x}}")
-    vietnamese.add("{{disambig}}")
-    vietnamese.add("Một bài về {{lang|fr|x}} [[trang định hướng]]")
-    vietnamese.add("{{trang định hướng}}" + "chữ " * 10_000)
+    vietnamese.add(templates_of("{{Trang định hướng}}\n* [[A]]"))
+    vietnamese.add(templates_of("{{trang_định hướng|x}}"))
+    vietnamese.add(templates_of("{{disambig}}"))
+    vietnamese.add(templates_of("Một bài về {{lang|fr|x}} [[trang định hướng]]"))
+    vietnamese.add(templates_of("{{trang định hướng}}" + "chữ " * 10_000))
     assert vietnamese.found() == [True, True, True, False, False]
-    assert vietnamese.titled("Huế (định hướng)")
-    assert not vietnamese.titled("Huế (thành phố)")
+    assert vietnamese.titled(title_suffix("Huế (định hướng)"))
+    assert not vietnamese.titled(title_suffix("Huế (thành phố)"))
     other = Disambiguation("ltg")
-    other.add("{{Trang định hướng}}")
+    other.add(templates_of("{{Trang định hướng}}"))
     assert other.found() == [False]
 
 
 def test_the_dump_tells_its_own_disambiguation_templates():
     found = Disambiguation("xxx")
     for wikitext in ("{{Nuzeimeibys lopa}}", "{{Škir}}", "{{Cyts}}", "{{Saroksts}}"):
-        found.add(wikitext)
-    found.learn(Page(10, 10, "Taiss:Nuzeimeibys lopa", None, "[[x]]{{#ifeq:a|b|__DISAMBIG__}}"), LTG)
-    found.learn(Page(11, 10, "Taiss:Škir", "Taiss:Nuzeimeibys lopa", "#REDIRECT"), LTG)
-    found.learn(Page(12, 8, "MediaWiki:Disambiguationspage", None, "* [[Taiss:Saroksts]]\n* [[Cyts]]"), LTG)
+        found.add(templates_of(wikitext))
+    found.learn(told_by(Page(10, 10, "Taiss:Nuzeimeibys lopa", None, "[[x]]{{#ifeq:a|b|__DISAMBIG__}}"), LTG))
+    found.learn(told_by(Page(11, 10, "Taiss:Škir", "Taiss:Nuzeimeibys lopa", "#REDIRECT"), LTG))
+    found.learn(told_by(Page(12, 8, "MediaWiki:Disambiguationspage", None, "* [[Taiss:Saroksts]]\n* [[Cyts]]"), LTG))
     assert found.found() == [True, True, False, True]
 
 
@@ -49,9 +65,9 @@ def test_shingles_common_to_four_pages_make_a_stub():
     pages = [f"Xã {name} là một xã thuộc huyện Bình Lục, có diện tích {n} km² và {n * 7} người." for n, name in
              enumerate(("An", "Bình", "Cát", "Đông"), 3)]  # fmt: skip
     article = "Sông chảy qua nhiều tỉnh, mang phù sa bồi đắp cho đồng bằng rộng lớn ở hạ lưu."
-    three = [counts.add(text) for text in pages[:3]]
+    three = [counted(counts, text) for text in pages[:3]]
     assert counts.share(three[0]) == 0.0
-    places = [counts.add(text) for text in (pages[3], article, "ba từ thôi")]
+    places = [counted(counts, text) for text in (pages[3], article, "ba từ thôi")]
     assert counts.share(places[0]) > 0.5
     assert counts.share(three[0]) > 0.5
     assert counts.share(places[1]) == 0.0
@@ -60,16 +76,9 @@ def test_shingles_common_to_four_pages_make_a_stub():
 
 def test_a_page_counts_its_repeated_shingle_once():
     counts = ShingleCounts(20)
-    places = counts.add("một hai ba bốn năm " * 9)
+    places = counted(counts, "một hai ba bốn năm " * 9)
     assert counts.share(places) == 0.0
     assert len(places) == 5
-
-
-def test_shingles_fall_on_the_same_places_in_every_process():
-    code = "from lowres.corpus.filters import ShingleCounts; print(ShingleCounts(20).add('a b c d e 17 f').tolist())"
-    here = ShingleCounts(20).add("a b c d e 99 f").tolist()
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert there.strip() == str(here)
 
 
 def test_auto_min_bytes_is_the_tenth_percentile_between_bounds():

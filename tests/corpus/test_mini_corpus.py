@@ -12,7 +12,8 @@ import pytest
 
 from lowres.artifacts import CORPUS_SPLITS, Corpus, Run
 from lowres.corpus.build import build_corpus
-from lowres.corpus.dump import Dump, Source
+from lowres.corpus.dump import Dump
+from lowres.corpus.source import Source
 from lowres.corpus.spec import CorpusSpec
 from lowres.corpus.wikitext import clean
 from lowres.families.baselines.models import PUBLISHED_C, fit_tfidf_lr, prepare

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lowres.corpus.dump import Dump, Source
+from lowres.corpus.dump import Dump
 from lowres.corpus.namespaces import Namespaces
+from lowres.corpus.source import Source
 from lowres.corpus.templates import TEMPLATES
 from lowres.corpus.wikitext import clean, decode_entities, plain_blocks
 

@@ -1,0 +1,128 @@
+import bz2
+import json
+import random
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lowres.api import Quiet
+from lowres.artifacts import CORPUS_SPLITS, Corpus, Manifest
+from lowres.cli import main
+from lowres.errors import DataError, RecipeError
+from lowres.experiment.corpora import CorpusRequest, build_one, copy_corpus, request_corpus
+from lowres.fetch import Finder
+from lowres.store import Store
+
+MINI = Path(__file__).parents[2] / "corpora/vi/mini/viwiki-mini-pages-articles.xml.bz2"
+
+
+@pytest.fixture
+def finder(tmp_path) -> Finder:
+    return Finder(Store(tmp_path / "store"), offline=True)
+
+
+@pytest.fixture
+def lowres(tmp_path, monkeypatch) -> Callable[..., int]:
+    """Runs `lowres corpus build` in an empty working folder, in this process. Returns its exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOWRES_HOME", str(tmp_path / "store"))
+    shutil.copy(MINI, tmp_path / "dump")
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["lowres", "corpus", "build", "--offline", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0)
+
+    return run
+
+
+def test_a_file_and_its_card_are_one_corpus_written_where_the_user_wants_it(tmp_path, lowres, capsys):
+    assert lowres("dump", "--language", "vie", "--out", "a/corpus", "--workers", "2") == 0
+    said = capsys.readouterr().out
+    assert "documents (train" in said and "left out: redirect: " in said and "corpus: a/corpus" in said
+    manifest = Manifest.read(tmp_path / "a/corpus")
+    for split in CORPUS_SPLITS:
+        assert Corpus(tmp_path / "a/corpus").table(split).num_rows == manifest.facts["documents"][split]
+    assert lowres("vi/mini", "--out", "a/corpus", "--workers", "1") == 0  # the same request: it stands
+    assert len(list((tmp_path / "store/artifacts").glob("*/*"))) == 1
+    capsys.readouterr()
+    assert lowres("vi/mini", "--out", "store") == 1
+    assert "lowres: --out store: something else is there; name a new folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("dump",), 2, "dump: a file does not say its language; add --language"),
+        (("dump", "--language", "vi"), 2, "'vi' is not an ISO 639-3 language code; did you mean 'vie'"),
+        (("vi/mini", "--language", "ltg"), 2, "--language ltg: "),
+        (("no/such", "--language", "vie"), 2, "no/such: no such card"),
+        (("dump", "--language", "ltg"), 1, "the wiki in 'vi', and the corpus is declared as 'ltg'"),
+        (("cut", "--language", "vie"), 1, "truncated"),
+    ],
+)
+def test_a_fault_is_one_line(tmp_path, lowres, capsys, arguments, code, said):
+    xml = bz2.decompress(MINI.read_bytes())
+    (tmp_path / "cut").write_bytes(xml[: len(xml) // 2])
+    assert lowres(*arguments) == code
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("  build corpus")]
+    assert len(lines) == 1 and lines[0].startswith("lowres: ") and said in lines[0]
+    assert not list((tmp_path / "store/artifacts").glob("*/*")) and not list((tmp_path / "store/building").iterdir())
+
+
+def test_a_cut_dump_is_built_if_the_user_says_so(tmp_path, finder):
+    xml = bz2.decompress(MINI.read_bytes())
+    (tmp_path / "cut").write_bytes(xml[: len(xml) // 2])
+    request = request_corpus(str(tmp_path / "cut"), "vie", finder, allow_truncated=True)
+    facts = Manifest.read(built(request, finder)).facts
+    assert {row["reason"]: row["pages"] for row in facts["funnel"]}["truncated"] == 1
+    assert sum(facts["documents"].values()) > 10
+
+
+def built(request: CorpusRequest, finder: Finder) -> Path:
+    return build_one(request, finder.store, 1, Quiet(), lambda: False)
+
+
+def test_the_format_is_told_by_the_content(tmp_path, finder):
+    rows = [{"title": "T", "text": "chữ " * 50}]
+    files = {
+        "jsonl": ("a", (json.dumps(rows[0]) + "\n").encode()),
+        "text": ("b", b"ch\xe1\xbb\xaf"),
+        "mediawiki": ("c", MINI.read_bytes()),
+    }
+    for form, (name, data) in files.items():
+        (tmp_path / name).write_bytes(data)
+        assert request_corpus(str(tmp_path / name), "vie", finder).node.spec.format == form
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "d")
+    assert request_corpus(str(tmp_path / "d"), "vie", finder).node.spec.format == "parquet"
+    (tmp_path / "x-multistream-index.txt").write_text("600:1:A\n")
+    with pytest.raises(DataError, match="name the dump itself"):
+        request_corpus(str(tmp_path / "x-multistream-index.txt"), "vie", finder)
+
+
+def test_a_folder_of_texts_is_a_document_a_file(tmp_path, finder):
+    (tmp_path / "texts").mkdir()
+    with pytest.raises(DataError, match="holds no files"):
+        request_corpus(str(tmp_path / "texts"), "vie", finder)
+    for number in range(5):
+        (tmp_path / f"texts/{number}.txt").write_text(
+            f"một {number}\n\n" + random.Random(number).randbytes(300).hex(" ")
+        )
+    folder = built(request_corpus(str(tmp_path / "texts"), "vie", finder), finder)
+    texts = sorted(text for split in CORPUS_SPLITS for text in Corpus(folder).texts(split))
+    assert [text.splitlines()[0] for text in texts] == [f"một {number}" for number in range(5)]
+
+
+def test_a_corpus_is_copied_whole(tmp_path, finder):
+    with pytest.raises(RecipeError, match="no such card"):
+        request_corpus("no/card", None, finder)
+    request = request_corpus("vi/mini", "vie", finder)
+    assert list(request.files.values())[0].read_bytes() == MINI.read_bytes()
+    copy_corpus(built(request, finder), tmp_path / "out")
+    assert not (tmp_path / "out.partial").exists()
