@@ -52,12 +52,17 @@ def generate(
 ) -> None:
     """Let a run's language model go on from a prompt."""
     from lowres.api import load_generator, open_store
+    from lowres.cards import read_toml
     from lowres.experiment.keep import model_record
+    from lowres.text.normalise import Normalisation, normalise
 
-    record = model_record(run_folder(run_name), method)
+    folder = run_folder(run_name)
+    record = model_record(folder, method)
     opened = open_store(store)
     if not opened.has(record.id):
         raise DataError(f"{method}: its language model is not in the store {opened.root}; name its store with --store")
     origin = f"{record.architecture}, {record.parameters / 1e6:.1f} M parameters, {record.origin}"
     print(f"lowres: {origin}", file=sys.stderr)
-    print(prompt + load_generator(opened.path(record.id)).generate(prompt, tokens, temperature, top_k, top_p, seed))
+    policy = Normalisation.model_validate(read_toml(folder / "recipe.toml").get("normalisation", {}))
+    start = normalise(prompt, policy)
+    print(load_generator(opened.path(record.id)).generate(start, tokens, temperature, top_k, top_p, seed))
