@@ -85,7 +85,7 @@ def different(a: FoundCorpus, b: FoundCorpus, found: Difference, width: int) -> 
             yield ""
             yield f"{title:24} {'A':>16} {'B':>16}"
         for name, pair in rows.items():
-            left, right = (f"{value:,}" if type(value) is int else str(value) for value in pair)
+            left, right = map(_value, pair)
             yield f"{name:24} {left:>16} {right:>16}"
     for text in found.rewritten:
         yield ""
@@ -99,6 +99,13 @@ def _group(title: str, group: Group, width: int, more: str = "") -> Iterator[str
     if group.documents:
         yield f"{title:24} {group.documents:12,} documents, {group.bytes:,} bytes{more}"
         yield from (fitted(f"    [{one.id}] {one.title}", width) for one in group.samples)
+
+
+def _value(value: Any) -> str:
+    """A number, a setting, or the beginning of a checksum."""
+    if type(value) is int:
+        return f"{value:,}"
+    return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else str(value)
 
 
 def plain(text: str) -> str:

@@ -208,8 +208,8 @@ def difference(a: tuple[Corpus, Manifest], b: tuple[Corpus, Manifest], count: in
         rewritten=_rewritten(corpus_a, corpus_b, both_a[changed], both_b[changed], count),
         settings=_differing(_settings(manifest_a), _settings(manifest_b), None),
         funnel=_differing(_funnel(manifest_a), _funnel(manifest_b), 0),
-        documents=_differing(manifest_a.facts["documents"], manifest_b.facts["documents"], 0),
-        bytes=_differing(manifest_a.facts["bytes"], manifest_b.facts["bytes"], 0),
+        documents=_differing(_by_split(manifest_a, "documents"), _by_split(manifest_b, "documents"), 0),
+        bytes=_differing(_by_split(manifest_a, "bytes"), _by_split(manifest_b, "bytes"), 0),
     )
 
 
@@ -259,6 +259,10 @@ def _funnel(manifest: Manifest) -> dict[str, int]:
     return {row["reason"]: row["pages"] for row in manifest.facts["funnel"]}
 
 
+def _by_split(manifest: Manifest, fact: str) -> dict[str, int]:
+    return {split: manifest.facts[fact][split] for split in CORPUS_SPLITS}
+
+
 def _differing(a: dict[str, Any], b: dict[str, Any], missing: Any) -> dict[str, tuple[Any, Any]]:
-    pairs = {name: (a.get(name, missing), b.get(name, missing)) for name in {**a, **b}}
+    pairs = {name: (a.get(name, missing), b.get(name, missing)) for name in {**a, **b}}  # in the order of A
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

@@ -64,6 +64,7 @@ def _contents(manifest: Manifest) -> str:
     facts = manifest.facts
     lines = ["## Contents", "", "| split | documents | bytes |", "|---|---|---|"]
     lines += [f"| {split} | {facts['documents'][split]} | {facts['bytes'][split]} |" for split in CORPUS_SPLITS]
-    lines += ["", f"Left out of {facts['source_pages']} pages:", "", "| reason | pages |", "|---|---|"]
-    lines += [f"| {row['reason']} | {row['pages']} |" for row in facts["funnel"] if row["pages"]]
+    left_out = [f"| {row['reason']} | {row['pages']} |" for row in facts["funnel"] if row["pages"]]
+    if left_out:
+        lines += ["", f"Left out of {facts['source_pages']} pages:", "", "| reason | pages |", "|---|---|", *left_out]
     return "\n".join([*lines, ""])

@@ -131,6 +131,8 @@ def copy_corpus(folder: Path, out: Path, card: Path | None = None) -> None:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         there = out / "manifest.json"
         if there.is_file() and there.read_bytes() == (folder / "manifest.json").read_bytes():
+            if not (out / "README.md").exists():  # copied by an earlier lowres
+                write_dataset_card(out, card)
             return
         raise DataError(f"--out {out}: something else is there; name a new folder, or remove it")
     partial = out.with_name(out.name + ".partial")
