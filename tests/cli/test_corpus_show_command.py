@@ -138,3 +138,18 @@ def test_a_copied_corpus_loads_with_datasets(place, tmp_path, named):
 def test_a_line_is_cut_to_the_cells_of_the_terminal():
     assert fitted("abc", 3) == "abc" and fitted("abcd", 3) == "ab…"
     assert fitted("漢字漢字", 5) == "漢字…" and fitted("\x1b[31mđỏ", 10) == " [31mđỏ"
+
+
+def test_a_name_that_means_several_corpora_names_them(place, corpus):
+    for store in ("one", "two"):
+        assert corpus("build", "vi/mini", "--allow-truncated", "--offline", "--store", store)[0] == 0
+    other = next((place / "one/artifacts").glob("*/*")).name[:12]
+    code, _, errors = corpus("show", "vi/mini", "--store", "one")  # not with the default settings
+    assert code == 1 and f"with other settings there is {other}" in errors
+    assert corpus("build", "vi/mini", "--offline", "--store", "two")[0] == 0
+    assert corpus("show", "vi/mini", "--store", "two")[0] == 0
+    shutil.copy(MINI, place / "dump")
+    code, out, errors = corpus("show", "dump", "--store", "two")
+    assert (code, out) == (1, "") and "it may be " in errors and other in errors
+    settings = json.loads(corpus("diff", "vi/mini", other, "--store", "two", "--json")[1])["settings"]
+    assert settings == {"allow_truncated": [False, True]}
