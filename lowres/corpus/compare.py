@@ -236,8 +236,11 @@ def _rewritten(corpus_a: Corpus, corpus_b: Corpus, a: np.ndarray, b: np.ndarray,
 
 def unified(old: str, new: str) -> tuple[str, ...]:
     """A unified diff of two texts, a sentence a line: a paragraph is too long for one changed word to be seen."""
-    pieces = [[piece for line in text.split("\n") for piece in _SENTENCE_END.split(line)] for text in (old, new)]
-    return tuple(difflib.unified_diff(*pieces, "A", "B", n=1, lineterm=""))
+    return tuple(difflib.unified_diff(_sentences(old), _sentences(new), "A", "B", n=1, lineterm=""))
+
+
+def _sentences(text: str) -> list[str]:
+    return [sentence for line in text.split("\n") for sentence in _SENTENCE_END.split(line)]
 
 
 def _settings(manifest: Manifest) -> dict[str, Any]:
