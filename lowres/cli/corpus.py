@@ -1,7 +1,9 @@
-"""corpus build and corpus pin: a corpus by itself, from a card or straight from a file; a card of the newest dump."""
+"""corpus build, show, diff and pin: a corpus by itself, what is in it, how two differ; a card of the newest dump."""
 
+import json
+import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -41,10 +43,62 @@ def build(
         request = request_corpus(source, language, finder, allow_truncated)
         folder = build_one(request, shelf, workers or cores(), watcher, stop.is_set)
         if out is not None:
-            copy_corpus(folder, out)
+            copy_corpus(folder, out, request.card)
     for line in told(folder):
         typer.echo(line)
     typer.echo(f"corpus: {out or folder}")
+
+
+_Corpus = "A card, the file or folder it was built from, a folder of `corpus build --out`, or an id's first digits."
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command()
+def show(
+    corpus: Annotated[str, typer.Argument(metavar="CARD_OR_FILE_OR_FOLDER", help=_Corpus)],
+    samples: Annotated[int, typer.Option(min=0, help="Documents to show, drawn by a hash of their ids.")] = 3,
+    split: Annotated[
+        Literal["train", "valid", "test"] | None, typer.Option(help="Draw them from one split. Default: from all.")
+    ] = None,
+    as_json: Json = False,
+    store: StoreFolder = None,
+) -> None:
+    """Print what a built corpus holds, what was left out of it and why, its source, its cost, and a few documents."""
+    from lowres.api import open_store
+    from lowres.cli.corpus_words import shown, shown_json
+    from lowres.corpus.compare import samples as drawn
+    from lowres.corpus.find import find_corpus
+
+    found = find_corpus(corpus, lambda: open_store(store))
+    few = drawn(found.corpus, samples, split)
+    if as_json:
+        typer.echo(json.dumps(shown_json(found, few), ensure_ascii=False))
+        return
+    for line in shown(found, few, shutil.get_terminal_size().columns):
+        typer.echo(line)
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help=_Corpus)],
+    b: Annotated[str, typer.Argument(metavar="B", help="Likewise.")],
+    samples: Annotated[int, typer.Option(min=0, help="Documents of each kind to name, and texts to compare.")] = 3,
+    as_json: Json = False,
+    store: StoreFolder = None,
+) -> None:
+    """Compare two built corpora: documents, texts, splits, settings and what was left out. Exit code 0 either way."""
+    from lowres.api import open_store
+    from lowres.cli.corpus_words import different, different_json
+    from lowres.corpus.compare import difference
+    from lowres.corpus.find import find_corpus
+
+    one, other = (find_corpus(name, lambda: open_store(store)) for name in (a, b))
+    found = difference((one.corpus, one.manifest), (other.corpus, other.manifest), samples)
+    if as_json:
+        typer.echo(json.dumps(different_json(one, other, found), ensure_ascii=False))
+        return
+    for line in different(one, other, found, shutil.get_terminal_size().columns):
+        typer.echo(line)
 
 
 @app.command()

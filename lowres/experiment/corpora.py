@@ -9,6 +9,8 @@ from typing import Literal
 
 from lowres.artifacts import CORPUS_SPLITS, Manifest, Node
 from lowres.cards import CorpusCard, check_language, read_card
+from lowres.corpus.dataset_card import write_dataset_card
+from lowres.corpus.find import library_cards
 from lowres.corpus.source import Source
 from lowres.corpus.spec import BUILD_CORPUS, CorpusSpec
 from lowres.errors import DataError, RecipeError, Stopped, StoreError
@@ -25,11 +27,12 @@ _SECONDS_TO_STOP = 20.0
 
 @dataclass(frozen=True)
 class CorpusRequest:
-    """A corpus to be built. files: raw files by sha256. name: what progress calls it."""
+    """A corpus to be built. files: raw files by sha256. name: for progress. card: the card's file, if known."""
 
     name: str
     node: Node
     files: dict[str, Path]
+    card: Path | None = None
 
 
 def request_corpus(source: str, language: str | None, finder: Finder, allow_truncated: bool = False) -> CorpusRequest:
@@ -45,7 +48,7 @@ def request_corpus(source: str, language: str | None, finder: Finder, allow_trun
         raise RecipeError(f"--language {language}: {card_path} says {card.language!r}; leave the option out")
     files = {file.pinned: finder.find(card, card_path, file) for file in card.texts}
     spec = CorpusSpec.of(card, allow_truncated=allow_truncated)
-    return CorpusRequest(card.name, Node(BUILD_CORPUS, spec), files)
+    return CorpusRequest(card.name, Node(BUILD_CORPUS, spec), files, card_path)
 
 
 def _of_files(path: Path, language: str | None, allow_truncated: bool) -> CorpusRequest:
@@ -68,7 +71,8 @@ def _of_files(path: Path, language: str | None, allow_truncated: bool) -> Corpus
         documents="file" if path.is_dir() and form == "text" else "blank-line",
         allow_truncated=allow_truncated,
     )
-    return CorpusRequest(path.name, Node(BUILD_CORPUS, spec), dict(zip(hashes, paths, strict=True)))
+    card = next((card_path for card, card_path in library_cards(tuple(hashes)) if card.language == language), None)
+    return CorpusRequest(path.name, Node(BUILD_CORPUS, spec), dict(zip(hashes, paths, strict=True)), card)
 
 
 def _format(path: Path) -> Literal["mediawiki", "jsonl", "parquet", "text"]:
@@ -119,11 +123,16 @@ def _wait(executor: LocalExecutor, node: Node, observer: Observer, stop_requeste
             raise Stopped("stopped; what was reached is kept, and the same command goes on from there")
 
 
-def copy_corpus(folder: Path, out: Path) -> None:
-    """Copies a corpus, tables and manifest, to `out`, whole or not at all. Raises DataError where something else is."""
+def copy_corpus(folder: Path, out: Path, card: Path | None = None) -> None:
+    """Copies a corpus, tables and manifest, to `out`, whole or not at all. Raises DataError where something else is.
+
+    Beside them a README.md says, for people and for `datasets`, what it is; and the card it was built from, if known.
+    """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         there = out / "manifest.json"
         if there.is_file() and there.read_bytes() == (folder / "manifest.json").read_bytes():
+            if not (out / "README.md").exists():  # copied by an earlier lowres
+                write_dataset_card(out, card)
             return
         raise DataError(f"--out {out}: something else is there; name a new folder, or remove it")
     partial = out.with_name(out.name + ".partial")
@@ -131,6 +140,7 @@ def copy_corpus(folder: Path, out: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(folder, partial)
+        write_dataset_card(partial, card)
         partial.replace(out)
 
 
