@@ -16,7 +16,7 @@ _POLL_S = 0.1
 
 @dataclass(frozen=True)
 class Sample:
-    """One process and its children. cpu_s: user and system. peaks: role -> MiB of the largest process of that role."""
+    """One process and its children. cpu_s: user and system. peaks: role -> MB of the largest process of that role."""
 
     wall_s: float
     cpu_s: float
@@ -42,7 +42,7 @@ class Measured:
         return self.xml_bytes / MB / statistics.median(seconds)
 
     def peak(self, *roles: str) -> float:
-        """MiB of the largest process of these roles, of all rounds."""
+        """MB of the largest process of these roles, of all rounds."""
         return max((peak for sample in self.samples for role, peak in sample.peaks.items() if role in roles), default=0)
 
 
@@ -74,7 +74,7 @@ def measure(command: Sequence[str], cores: int, role: Callable[[str], str] = lam
 
 
 def _note_peaks(root: int, seen: dict[int, tuple[str, float]], role: Callable[[str], str]) -> None:
-    """The kernel's own high-water mark of the process and of each below it, as MiB."""
+    """The kernel's own high-water mark of the process and of each below it, as MB."""
     import psutil
 
     try:
@@ -82,7 +82,7 @@ def _note_peaks(root: int, seen: dict[int, tuple[str, float]], role: Callable[[s
         for each in (process, *process.children(recursive=True)):
             peak = re.search(r"VmHWM:\s+(\d+) kB", (Path("/proc") / str(each.pid) / "status").read_text())
             if peak:
-                seen[each.pid] = (role(" ".join(each.cmdline())), int(peak[1]) / 1024)
+                seen[each.pid] = (role(" ".join(each.cmdline())), int(peak[1]) * 1024 / MB)
     except (psutil.Error, FileNotFoundError, ProcessLookupError):
         return  # it has just ended
 

@@ -28,7 +28,7 @@ def _speed_tables(speed: dict[str, Measured]) -> str:
         for label, walls, cpus in (("command", each.walls(), each.cpus()), ("stage", stage_walls, stage_cpus)):
             rate = f"{each.rate(walls):.1f}"
             rows.append([f"{what}, {label}", f"{each.xml_bytes / MB:.1f}", _spread(walls), _spread(cpus), rate, peaks])
-    head = ["lowres, bz2 to Parquet", "MB of XML", "wall s", "CPU s", "MB/s", "peak MiB: driver / stage / worker"]
+    head = ["lowres, bz2 to Parquet", "MB of XML", "wall s", "CPU s", "MB/s", "peak MB: driver / stage / worker"]
     text = _table(head, rows) + "\n"
     rows = [
         [tool, _spread(each.walls()), _spread(each.cpus()), f"{each.rate(each.walls()):.1f}"]
@@ -38,7 +38,7 @@ def _speed_tables(speed: dict[str, Measured]) -> str:
     ]
     size = speed["lowres"].xml_bytes / MB
     head = [f"articles ({size:.1f} MB of XML) to text", "wall s", "CPU s", "MB/s", "MB per CPU s"]
-    return text + _table([*head, "lowres is times as fast (CPU)", "peak MiB, largest process"], rows)
+    return text + _table([*head, "lowres is times as fast (CPU)", "peak MB, largest process"], rows)
 
 
 def _times(speed: dict[str, Measured], tool: str) -> float:
@@ -86,7 +86,7 @@ def targets(speed: dict[str, Measured], quality: dict[str, Any]) -> list[tuple[s
             add(f"{label}times as fast on two, stage alone", 1.8, two.rate(walls[0]) / one.rate(walls[1]))
         peaks = [each.peak("stage", "worker") for each in (one, two) if each]
         if peaks:
-            add(f"{label}peak MiB of a worker or the stage", 150, max(peaks), least=False, form=".0f")
+            add(f"{label}peak MB of a worker or the stage", 150, max(peaks), least=False, form=".0f")
     for peer, target in (("wikiextractor", 2), ("mwparserfromhell", 6)):
         add(f"times as fast as {peer}, CPU of one core", target, _times(speed, peer) if peer in speed else math.nan)
     mine = quality["lowres"]

@@ -142,7 +142,7 @@ def test_measure_tells_a_childs_memory_apart():
     child = "import time; held = bytearray(64 << 20); time.sleep(0.5)"
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     sample = measure([sys.executable, "-c", code], 1, lambda line: "parent" if "subprocess" in line else "child")
-    assert sample.peaks["child"] > 64 > sample.peaks["parent"]
+    assert sample.peaks["child"] > 67 > sample.peaks["parent"]
     assert 0.5 < sample.wall_s and 0 < sample.cpu_s < sample.wall_s + 1
     with pytest.raises(SystemExit, match="exit code 3"):
         measure([sys.executable, "-c", "raise SystemExit(3)"], 1)
