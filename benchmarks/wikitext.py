@@ -22,9 +22,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from wikitext_dumps import Pages, write_articles, write_planted, write_repeated
+from wikitext_dumps import Pages, wikitexts, write_articles, write_planted, write_repeated
 from wikitext_process import Measured, lowres_role, measure
-from wikitext_quality import Texts, kept_share, left_over, recall
+from wikitext_quality import Texts, kept_share, left_over, list_ngrams, recall
 from wikitext_report import targets, told
 
 PEERS = ("wikiextractor", "gensim", "mwparserfromhell")
@@ -120,6 +120,8 @@ def measure_speed(dump: Path, options: argparse.Namespace, peers: Sequence[str],
     """Rounds of every command in turn, so that a busy minute of the machine falls on all. Texts stay in `folder`."""
     articles = folder / "articles.xml"
     write_articles(Pages(dump), articles)
+    nothing = folder / "nothing.xml"
+    write_articles(Pages(dump), nothing, empty=True)
     sources = {"": (dump, Pages(dump).xml_bytes())}
     if options.repeat_to:
         repeated = folder / "repeated.xml.bz2"
@@ -131,11 +133,13 @@ def measure_speed(dump: Path, options: argparse.Namespace, peers: Sequence[str],
                 into = found.setdefault(f"{label}build {workers}", Measured(size))
                 measure_build(path, options.language or language_of(dump), workers, folder, into)
         for tool in ("lowres", *peers):
+            python = sys.executable if tool == "lowres" else options.peers
+            into = found.setdefault(tool, Measured(articles.stat().st_size))
+            start = measure(extraction(tool, python, nothing, folder / "started" / tool), 1)
             out = folder / "texts" / tool
             shutil.rmtree(out, ignore_errors=True)
-            python = sys.executable if tool == "lowres" else options.peers
-            sample = measure(extraction(tool, python, articles, out), 1)
-            found.setdefault(tool, Measured(articles.stat().st_size)).samples.append(sample)
+            into.samples.append(sample := measure(extraction(tool, python, articles, out), 1))
+            into.stages.append((sample.wall_s - start.wall_s, sample.cpu_s - start.cpu_s))
         print(f"{dump.name}: round {number + 1} of {options.rounds}", file=sys.stderr)
     return found
 
@@ -152,21 +156,26 @@ def language_of(dump: Path) -> str:
 
 
 def measure_quality(dump: Path, options: argparse.Namespace, peers: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Tool -> left-over, recall (at three others and at two) and inline share, and how much text it keeps."""
+    """Tool -> left-over, recall and inline share, and how much text it keeps."""
     tools = ("lowres", *peers)
     outputs = {tool: texts_at(folder / "texts" / tool) for tool in tools}
     planted_at = folder / "planted.xml"
     planted = write_planted(Pages(dump), planted_at)
+    lists = {page: list_ngrams(text) for page, text in wikitexts(Pages(dump))}
+    three, two = min(3, len(peers)), min(2, len(peers))
     quality: dict[str, Any] = {}
     for tool in tools:
         out = folder / "planted" / tool
         measure(extraction(tool, sys.executable if tool == "lowres" else options.peers, planted_at, out), 1)
-        agreeing = sorted({min(3, len(peers)), min(2, len(peers))} - {0}, reverse=True)
         quality[tool] = {
             "pages": len(outputs[tool]),
             "characters": sum(map(len, outputs[tool].values())),
             "left_over": left_over(outputs[tool]),
-            "recall": {str(others): recall(outputs, tool, others) for others in agreeing},
+            "recall": {
+                f"{three} others keep": recall(outputs, tool, three),
+                f"{three} others keep, {two} in lists": recall(outputs, tool, three, lists),
+                f"{two} others keep anywhere": recall(outputs, tool, two),
+            },
             "inline": kept_share(texts_at(out), planted),
         }
     return quality

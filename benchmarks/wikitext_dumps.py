@@ -59,13 +59,21 @@ _TEXT = re.compile(rb"(<text\b[^>]*>)(.*?)(</text>)", re.S)
 _ID = re.compile(rb"<id>(\d+)</id>")
 
 
-def write_articles(dump: Pages, out: Path) -> None:
-    """The dump's articles as plain XML."""
+def write_articles(dump: Pages, out: Path, empty: bool = False) -> None:
+    """The dump's articles as plain XML. empty: no page, for measuring what starting a tool costs."""
     with out.open("wb") as file:
         file.write(dump.head())
-        for page in dump.articles():
+        for page in () if empty else dump.articles():
             file.write(b"  " + page + b"\n")
         file.write(b"</mediawiki>\n")
+
+
+def wikitexts(dump: Pages) -> Iterator[tuple[str, str]]:
+    """(page id, wikitext) of the articles."""
+    for page in dump.articles():
+        body, found = _TEXT.search(page), _ID.search(page)
+        if body and found:
+            yield found[1].decode(), html.unescape(body[2].decode())
 
 
 def write_planted(dump: Pages, out: Path) -> dict[str, dict[str, str]]:

@@ -38,14 +38,20 @@ def ngrams(text: str) -> set[tuple[str, ...]]:
     return set(zip(*(words[start:] for start in range(NGRAM)), strict=False))
 
 
-def recall(outputs: Mapping[str, Texts], tool: str, agreeing: int) -> tuple[float, int]:
+def recall(
+    outputs: Mapping[str, Texts], tool: str, agreeing: int, lists: Mapping[str, set[tuple[str, ...]]] | None = None
+) -> tuple[float, int]:
     """The share of 4-grams that at least `agreeing` other tools keep of the same page which `tool` keeps, and how many.
 
+    lists: page id -> 4-grams of its list items, for which two others are enough, because some tools leave out lists.
     nan where nothing is kept by so many.
     """
     wanted = found = 0
     for page, counts in _kept_by_others(outputs, tool):
-        agreed = {ngram for ngram, count in counts.items() if count >= agreeing}
+        listed = lists.get(page, set()) if lists else set()
+        agreed = {
+            ngram for ngram, count in counts.items() if count >= (min(2, agreeing) if ngram in listed else agreeing)
+        }
         if agreed:
             wanted += len(agreed)
             found += len(agreed & ngrams(outputs[tool].get(page, "")))
@@ -94,23 +100,48 @@ def inline_templates(wikitext: str) -> list[Inline]:
     """The inline templates outside tables, references, file and category links, and other templates, in order."""
     text = "\n" + wikitext
     found: list[Inline] = []
+    for mark, start, stop, around in _pairs(text):
+        if mark == "{{" and not any(_hides(text, *each) for each in around):
+            found += _read(text, start, stop)
+    return [Inline(each.kind, each.start - 1, each.stop - 1) for each in found]
+
+
+def _pairs(text: str) -> Iterator[tuple[str, int, int, list[tuple[str, int]]]]:
+    """(mark, start and stop of what stands inside, what is open around it) of each template, link and table."""
     stack: list[tuple[str, int]] = []
     for match in _TOKEN.finditer(text):
         token = match.group()
-        mark = _KINDS.get(token) or ("{|" if token.endswith("{|") or token.endswith("|}") else "")
+        mark = _KINDS.get(token) or ("{|" if token.endswith(("{|", "|}")) else "")
         if not mark:
             continue
         if token in ("{{", "[[") or token.endswith("{|"):
             stack.append((mark, match.end()))
             continue
         opener = next((at for at in reversed(range(len(stack))) if stack[at][0] == mark), None)
-        if opener is None:
-            continue
-        start = stack[opener][1]
-        del stack[opener:]
-        if mark == "{{" and not any(_hides(text, *around) for around in stack):
-            found += _read(text, start, match.start())
-    return [Inline(each.kind, each.start - 1, each.stop - 1) for each in found]
+        if opener is not None:
+            start = stack[opener][1]
+            del stack[opener:]
+            yield mark, start, match.start(), stack
+
+
+_LIST_ITEM = re.compile(r"^[*#]+(.*)", re.M)
+_LINK_TARGET = re.compile(r"\[\[[^\[\]|]*\|")
+
+
+def list_ngrams(wikitext: str) -> set[tuple[str, ...]]:
+    """The 4-grams of list items outside tables, templates and references."""
+    text = "\n" + wikitext
+    kept, position = [], 0
+    outer = [(start - 2, stop + 2) for mark, start, stop, around in _pairs(text) if mark != "[[" and not around]
+    for start, stop in sorted(outer):
+        kept.append(text[position:start])
+        position = stop
+    plain = _LINK_TARGET.sub("", _TOKEN.sub(_only_links, "".join([*kept, text[position:]])))
+    return {ngram for line in _LIST_ITEM.findall(plain) for ngram in ngrams(line)}
+
+
+def _only_links(match: re.Match[str]) -> str:
+    return match.group() if match.group() in ("[[", "]]") else ""
 
 
 def _hides(text: str, mark: str, start: int) -> bool:

@@ -76,6 +76,15 @@ def test_recall_asks_for_what_enough_others_keep_of_the_same_page():
     assert recall(outputs, "ours", 3) == (0.5, 2)
     assert recall(outputs, "ours", 2) == (pytest.approx(1 / 3), 3)
     assert recall(outputs, "z", 3) == (1.0, 1)
+    assert recall(outputs, "ours", 3, {"1": {("b", "c", "d", "e")}}) == (pytest.approx(1 / 3), 3)
+
+
+def test_list_items_outside_tables_templates_and_references():
+    from wikitext_quality import list_ngrams
+
+    page = "một hai ba bốn\n* a [[x y|b]] ''c'' d<ref>e f g h</ref>\n## r s t u"
+    page += "\n{{hộp|\n* i k l m\n}}\n{|\n|\n* n o p q\n|}"
+    assert list_ngrams(page) == {("a", "b", "c", "d"), ("r", "s", "t", "u")}
 
 
 @pytest.mark.parametrize(
