@@ -24,7 +24,7 @@ from typing import Any
 
 from wikitext_dumps import Pages, wikitexts, write_articles, write_planted, write_repeated
 from wikitext_process import Measured, lowres_role, measure
-from wikitext_quality import Texts, kept_share, left_over, list_ngrams, recall
+from wikitext_quality import Reference, Texts, kept_share, left_over, list_ngrams, recalls
 from wikitext_report import targets, told
 
 PEERS = ("wikiextractor", "gensim", "mwparserfromhell")
@@ -163,6 +163,12 @@ def measure_quality(dump: Path, options: argparse.Namespace, peers: Sequence[str
     planted = write_planted(Pages(dump), planted_at)
     lists = {page: list_ngrams(text) for page, text in wikitexts(Pages(dump))}
     three, two = min(3, len(peers)), min(2, len(peers))
+    references = {
+        f"{three} others keep": Reference(three, three),
+        f"{three} others keep, {two} in lists": Reference(three, two),
+        f"{two} others keep anywhere": Reference(two, two),
+    }
+    kept = recalls(outputs, references, lists)
     quality: dict[str, Any] = {}
     for tool in tools:
         out = folder / "planted" / tool
@@ -171,11 +177,7 @@ def measure_quality(dump: Path, options: argparse.Namespace, peers: Sequence[str
             "pages": len(outputs[tool]),
             "characters": sum(map(len, outputs[tool].values())),
             "left_over": left_over(outputs[tool]),
-            "recall": {
-                f"{three} others keep": recall(outputs, tool, three),
-                f"{three} others keep, {two} in lists": recall(outputs, tool, three, lists),
-                f"{two} others keep anywhere": recall(outputs, tool, two),
-            },
+            "recall": kept[tool],
             "inline": kept_share(texts_at(out), planted),
         }
     return quality
@@ -205,6 +207,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dumps", nargs="+", type=Path, metavar="DUMP")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quality-only", action="store_true", help="measure no speed")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument(
         "--repeat-to", type=_size, metavar="SIZE", help="also build from the dump repeated to this size"
@@ -226,8 +229,11 @@ def main() -> None:
     print(record["machine"])
     for dump in options.dumps:
         with tempfile.TemporaryDirectory(prefix="wikitext-") as name:
+            if options.quality_only:
+                options.rounds, options.workers, options.repeat_to = 1, [], None
             speed = measure_speed(dump, options, tuple(found), Path(name))
             quality = measure_quality(dump, options, tuple(found), Path(name))
+            speed = {} if options.quality_only else speed
         print(told(dump.name, speed, quality), flush=True)
         samples = {key: asdict(each) for key, each in speed.items()}
         record["dumps"][dump.name] = {"speed": samples, "quality": quality, "targets": targets(speed, quality)}

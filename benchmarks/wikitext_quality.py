@@ -1,5 +1,6 @@
 """How clean and how complete an extracted text is, measured without a line of any extractor's own code."""
 
+import math
 import re
 import string
 import unicodedata
@@ -38,33 +39,40 @@ def ngrams(text: str) -> set[tuple[str, ...]]:
     return set(zip(*(words[start:] for start in range(NGRAM)), strict=False))
 
 
-def recall(
-    outputs: Mapping[str, Texts], tool: str, agreeing: int, lists: Mapping[str, set[tuple[str, ...]]] | None = None
-) -> tuple[float, int]:
-    """The share of 4-grams that at least `agreeing` other tools keep of the same page which `tool` keeps, and how many.
+@dataclass(frozen=True)
+class Reference:
+    """Which 4-grams of a page a tool is asked for: those that so many other tools keep, and so many in list items."""
 
-    lists: page id -> 4-grams of its list items, for which two others are enough, because some tools leave out lists.
-    nan where nothing is kept by so many.
+    others: int
+    in_lists: int
+
+
+def recalls(
+    outputs: Mapping[str, Texts],
+    references: Mapping[str, Reference],
+    lists: Mapping[str, set[tuple[str, ...]]],
+) -> dict[str, dict[str, tuple[float, int]]]:
+    """Tool -> reference -> (share of the reference's 4-grams that the tool keeps of the same page, how many there are).
+
+    lists: page id -> 4-grams of its list items, which some tools leave out. nan where nothing is asked for.
     """
-    wanted = found = 0
-    for page, counts in _kept_by_others(outputs, tool):
-        listed = lists.get(page, set()) if lists else set()
-        agreed = {
-            ngram for ngram, count in counts.items() if count >= (min(2, agreeing) if ngram in listed else agreeing)
-        }
-        if agreed:
-            wanted += len(agreed)
-            found += len(agreed & ngrams(outputs[tool].get(page, "")))
-    return (found / wanted if wanted else float("nan")), wanted
-
-
-def _kept_by_others(outputs: Mapping[str, Texts], tool: str) -> Iterator[tuple[str, Counter[tuple[str, ...]]]]:
-    others = [texts for name, texts in outputs.items() if name != tool]
-    for page in sorted({page for texts in others for page in texts}):
-        counts: Counter[tuple[str, ...]] = Counter()
-        for texts in others:
-            counts.update(ngrams(texts.get(page, "")))
-        yield page, counts
+    wanted: Counter[tuple[str, str]] = Counter()
+    found: Counter[tuple[str, str]] = Counter()
+    for page in sorted({page for texts in outputs.values() for page in texts}):
+        kept = {tool: ngrams(texts.get(page, "")) for tool, texts in outputs.items()}
+        counts = Counter(ngram for own in kept.values() for ngram in own)
+        listed = lists.get(page, set())
+        for tool, own in kept.items():
+            for name, asked in references.items():
+                for ngram, count in counts.items():
+                    is_kept = ngram in own
+                    if count - is_kept >= (asked.in_lists if ngram in listed else asked.others) > 0:
+                        wanted[tool, name] += 1
+                        found[tool, name] += is_kept
+    return {
+        tool: {name: (found[tool, name] / (wanted[tool, name] or math.nan), wanted[tool, name]) for name in references}
+        for tool in outputs
+    }
 
 
 # --- inline templates -------------------------------------------------------------------------------------------------

@@ -110,5 +110,7 @@ def targets(speed: dict[str, Measured], quality: dict[str, Any]) -> list[tuple[s
 def told(name: str, speed: dict[str, Measured], quality: dict[str, Any]) -> str:
     """The tables of one dump in Markdown."""
     rows = targets(speed, quality)
-    parts = [f"## {name}\n", _table(["target", "asked", "measured", "verdict"], rows), _speed_tables(speed)]
+    parts = [f"## {name}\n", _table(["target", "asked", "measured", "verdict"], rows)]
+    if speed:
+        parts.append(_speed_tables(speed))
     return "\n".join([*parts, _quality_tables(quality)])

@@ -1,4 +1,5 @@
 import bz2
+import math
 import re
 import sys
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_ngrams_leave_punctuation_out_and_keep_words_of_devanagari_whole():
 
 
 def test_recall_asks_for_what_enough_others_keep_of_the_same_page():
-    from wikitext_quality import recall
+    from wikitext_quality import Reference, recalls
 
     outputs = {
         "ours": {"1": "a b c d", "2": ""},
@@ -73,10 +74,17 @@ def test_recall_asks_for_what_enough_others_keep_of_the_same_page():
         "y": {"1": "a b c d e", "2": "q r s t"},
         "z": {"1": "a b c d", "2": "q r s t", "3": "only z has this"},
     }
-    assert recall(outputs, "ours", 3) == (0.5, 2)
-    assert recall(outputs, "ours", 2) == (pytest.approx(1 / 3), 3)
-    assert recall(outputs, "z", 3) == (1.0, 1)
-    assert recall(outputs, "ours", 3, {"1": {("b", "c", "d", "e")}}) == (pytest.approx(1 / 3), 3)
+    lists = {"1": {("b", "c", "d", "e")}}
+    references = {"three": Reference(3, 3), "lists": Reference(3, 2), "two": Reference(2, 2), "more": Reference(9, 9)}
+    found = recalls(outputs, references, lists)
+    third = pytest.approx(1 / 3)
+    assert {name: found["ours"][name] for name in ("three", "lists", "two")} == {
+        "three": (0.5, 2),
+        "lists": (third, 3),
+        "two": (third, 3),
+    }
+    assert found["z"]["three"] == (1.0, 1)
+    assert math.isnan(found["z"]["more"][0])
 
 
 def test_list_items_outside_tables_templates_and_references():
