@@ -44,6 +44,11 @@ def editions() -> tuple[Edition, ...]:
     return tuple(Edition(*row.split("\t")) for row in rows)  # type: ignore[arg-type]
 
 
+def edition_of(wiki: str) -> Edition | None:
+    """The edition of a wiki code; None where there is none."""
+    return next((edition for edition in editions() if edition.wiki == wiki), None)
+
+
 def editions_in(iso: str) -> list[Edition]:
     """The editions written in a language."""
     return [edition for edition in editions() if edition.iso == iso]
@@ -56,7 +61,7 @@ def find_edition(code: str) -> Edition | None:
     """
     import pycountry
 
-    named = next((edition for edition in editions() if edition.wiki == code), None)
+    named = edition_of(code)
     spoken = editions_in(code)
     if named is not None and named.iso == "unknown":
         raise RecipeError(

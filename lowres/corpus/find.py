@@ -90,8 +90,13 @@ def _of_id(digits: str, store: Store) -> list[Path]:
 
 def _of_files(path: Path, store: Store) -> list[Path]:
     """The corpora in a store that were built from a raw file, or from the files of a folder."""
-    paths = [path] if path.is_file() else sorted(found for found in path.rglob("*") if found.is_file())
+    paths = files_at(path)
     return _of_sources(tuple(map(file_sha256, paths)), store) if paths else []
+
+
+def files_at(path: Path) -> list[Path]:
+    """The file, or the files of the folder in the order in which a corpus is built from them."""
+    return [path] if path.is_file() else sorted(found for found in path.rglob("*") if found.is_file())
 
 
 def _of_sources(sources: tuple[str, ...], store: Store) -> list[Path]:

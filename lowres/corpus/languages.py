@@ -1,6 +1,6 @@
 """Whether a wiki's language code and an ISO 639-3 code can be the same language."""
 
-from lowres.wikipedias import editions
+from lowres.wikipedias import edition_of
 
 _OLD_CODES = {"be-x-old": "be-tarask"}
 _MEMBERS = """
@@ -26,7 +26,7 @@ def same_language(wiki: str, language: str) -> bool:
     import pycountry
 
     code = wiki.lower()
-    edition = next((edition for edition in editions() if edition.wiki == _OLD_CODES.get(code, code)), None)
+    edition = edition_of(_OLD_CODES.get(code, code))
     known = pycountry.languages.get(**{"alpha_2" if len(code) == 2 else "alpha_3": code})
     found = edition.iso if edition else known.alpha_3 if known else "unknown"
     if found == "unknown" or not pycountry.languages.get(alpha_3=language):

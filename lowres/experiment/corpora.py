@@ -10,7 +10,7 @@ from typing import Literal
 from lowres.artifacts import CORPUS_SPLITS, Manifest, Node
 from lowres.cards import CorpusCard, check_language, read_card
 from lowres.corpus.dataset_card import write_dataset_card
-from lowres.corpus.find import library_cards
+from lowres.corpus.find import files_at, library_cards
 from lowres.corpus.source import Source
 from lowres.corpus.spec import BUILD_CORPUS, CorpusSpec
 from lowres.errors import DataError, RecipeError, Stopped, StoreError
@@ -58,7 +58,7 @@ def _of_files(path: Path, language: str | None, allow_truncated: bool) -> Corpus
         check_language(language)
     except ValueError as fault:
         raise RecipeError(f"--language {fault}") from None
-    paths = [path] if path.is_file() else sorted(found for found in path.rglob("*") if found.is_file())
+    paths = files_at(path)
     if not paths:
         raise DataError(f"{path}: the folder holds no files; name a file or a folder of files")
     form = _format(paths[0])

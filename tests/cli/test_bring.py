@@ -1,28 +1,8 @@
 """From nothing to a pinned corpus that check reads: new, corpus pin, fetch --write."""
 
 import hashlib
-import sys
-
-import pytest
 
 from lowres.cards import CorpusCard, read_card
-from lowres.cli import main
-
-
-@pytest.fixture
-def lowres(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LOWRES_HOME", str(tmp_path / "store"))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lowres", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
-
-    return command
 
 
 def test_a_new_language_is_pinned_fetched_and_checked(lowres, tmp_path, dumps):

@@ -76,12 +76,13 @@ def test_a_stopped_build_goes_on_behind_its_last_finished_block(tmp_path, severa
     told = []
     with pytest.raises(Stopped):
         build(tmp_path / "a", several, on_progress=lambda *said: told.append(said), stop_requested=lambda: bool(told))
-    first = BlockFile.read(tmp_path / "a/work/blocks/000000.block")
-    assert first is not None and not (tmp_path / "a/work/blocks/000001.block").exists()
+    blocks = tmp_path / "a" / "work" / "blocks"
+    first = BlockFile.read(blocks / "000000.block")
+    assert first is not None and not (blocks / "000001.block").exists()
     raw = first.path.read_bytes()
     assert raw.count(words(1, 1500)[:100].encode()) == 1
     first.path.write_bytes(raw.replace(words(1, 1500)[:100].encode(), b"X" * 100))
-    (tmp_path / "a/work/blocks/000001.partial").write_bytes(b"torn")
+    (blocks / "000001.partial").write_bytes(b"torn")
     (tmp_path / "a/out").rmdir()
     again = build(tmp_path / "a", several)
     texts = [text for split in CORPUS_SPLITS for text in Corpus(again.out).texts(split)]
