@@ -8,10 +8,10 @@ import html
 import re
 from collections.abc import Iterable, Mapping
 
+from lowres.corpus.flat import BEFORE_PUNCTUATION, without_flat_marks
 from lowres.corpus.marks import (
     BARE,
     BLANK,
-    BLANK_LINE,
     BREAK,
     DROP,
     END_LINK,
@@ -35,8 +35,8 @@ _MEDIA_FILE = re.compile(r"\.(?:jpe?g|png|gif|svg|tiff?|webp|webm|og[gvax]|pdf|d
 _QUOTES = re.compile(r"'{2,}+")
 _MAGIC_WORD = re.compile(r"__[^\W\d_]{3,40}+__")
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-_EMPTY_BRACKETS = re.compile(r"[(（][\s,;:./–-]*+[)）]")
-_BEFORE_PUNCTUATION = frozenset(".,;:)")
+_EMPTY_BRACKETS = re.compile(r"\([\s,;:./–-]*+[)）]")
+_EMPTY_WIDE_BRACKETS = re.compile(r"（[\s,;:./–-]*+[)）]")
 _WORD = re.compile(r"\w")
 _DEEPEST = 6
 """Inline templates inside inline templates that are still read; the text of deeper ones is left out."""
@@ -49,13 +49,15 @@ def clean(wikitext: str, namespaces: Namespaces, title: str = "", templates: Map
     every template that `templates` has no rule for, and headings with nothing under them. Entities are decoded once.
     title: what `{{PAGENAME}}` stands for.
     """
-    text = "\n" + _without_comments(wikitext.replace("\r\n", "\n"))
+    if "\r" in wikitext:
+        wikitext = wikitext.replace("\r\n", "\n")
+    text = "\n" + without_flat_marks(wikitext)
     text = "".join(_Writer(Marks(text), namespaces.unseen, title, templates).written())
-    text = _QUOTES.sub(_apostrophes, text)
+    text = _without_quotes(text)
     if "__" in text:
         text = _MAGIC_WORD.sub("", text)
     text = decode_entities(text)
-    return _blocks(_EMPTY_BRACKETS.sub("", text))
+    return _blocks(_without_empty_brackets(text))
 
 
 def decode_entities(text: str) -> str:
@@ -68,40 +70,17 @@ def plain_blocks(text: str) -> str:
     return _joined_blocks(line.strip() for line in text.split("\n"))
 
 
-def _without_comments(text: str) -> str:
-    """`text` without `<!-- -->`; a comment that fills a line takes its line break along, as in MediaWiki.
-
-    A comment that is never closed ends at the next blank line.
-    """
-    if "<!--" not in text:
-        return text
-    kept: list[str] = []
-    position = 0
-    while (start := text.find("<!--", position)) >= 0:
-        kept.append(text[position:start])
-        end = text.find("-->", start + 4)
-        if end < 0:
-            kept.append(_without_open_comments(text[start:]))
-            return "".join(kept)
-        position = end + 3
-        if text[start - 1 : start] in ("", "\n") and text[position : position + 1] == "\n":
-            position += 1
-    kept.append(text[position:])
-    return "".join(kept)
+def _without_quotes(text: str) -> str:
+    """`text` without bold and italic marks."""
+    if "''''" in text:
+        return _QUOTES.sub(_apostrophes, text)
+    return text.replace("'''", "").replace("''", "")
 
 
-def _without_open_comments(text: str) -> str:
-    """`text`, in which no comment is closed, without each comment's paragraph from the mark on."""
-    kept: list[str] = []
-    position = 0
-    while (start := text.find("<!--", position)) >= 0:
-        kept.append(text[position:start])
-        blank = BLANK_LINE.search(text, start)
-        if not blank:
-            return "".join(kept)
-        position = blank.start()
-    kept.append(text[position:])
-    return "".join(kept)
+def _without_empty_brackets(text: str) -> str:
+    """`text` without brackets whose content was left out; a pattern that begins with one character is found fastest."""
+    text = _EMPTY_BRACKETS.sub("", text)
+    return _EMPTY_WIDE_BRACKETS.sub("", text) if "（" in text else text
 
 
 def _apostrophes(match: re.Match[str]) -> str:
@@ -201,7 +180,7 @@ class _Writer:
 
     def _mend_space(self, out: list[str], position: int) -> None:
         """Takes back the space before something that was left out where punctuation follows it."""
-        if out and out[-1][-1:] == " " and self.text[position : position + 1] in _BEFORE_PUNCTUATION:
+        if out and out[-1][-1:] == " " and self.text[position : position + 1] in BEFORE_PUNCTUATION:
             out[-1] = out[-1][:-1]
 
     def _skip_url(self, start: int, end: int, out: list[str]) -> int:
