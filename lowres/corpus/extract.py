@@ -25,9 +25,10 @@ from lowres.corpus.wikitext import clean, plain_blocks
 from lowres.errors import DataError
 from lowres.text.normalise import Normalisation, normalise
 from lowres.text.scripts import share_in_script
-from lowres.text.shingles import Shingles
+from lowres.text.shingles import places
 
 _MAGIC = b"lowres block 2\0\0"
+_SHINGLES = 7  # the place in a row of `Row.shingles`
 _HEAD = struct.Struct("<16sQQQQQ?")
 
 
@@ -102,12 +103,11 @@ class Extractor:
     def __init__(self, job: Extraction):
         self._job = job
         self._namespaces = Namespaces()
-        self._shingles = Shingles()
-        self._signature_of = Signatures(self._shingles) if job.signatures else None
+        self._signature_of = Signatures() if job.signatures else None
         self._export: Export | None = None
         self._rows: list[list[Any]] = []
         self._texts: list[bytes] = []
-        self._places: list[np.ndarray] = []
+        self._unhashed: list[str] = []
         self._signatures: list[np.ndarray] = []
 
     def take(self, piece: Piece) -> None:
@@ -126,7 +126,7 @@ class Extractor:
 
     def _forget(self) -> None:
         self._export = None
-        self._rows, self._texts, self._places, self._signatures = [], [], [], []
+        self._rows, self._texts, self._unhashed, self._signatures = [], [], [], []
 
     def _pages(self, piece: Piece) -> Iterator[Page]:
         job, file = self._job, self._job.files[piece.file]
@@ -191,30 +191,29 @@ class Extractor:
         title, encoded = page.title.encode(), text.encode()
         digest = hashlib.blake2b(encoded, digest_size=16).hexdigest()
         templates = templates_of(page.text) if is_dump else []
-        row = ["", *head, suffix, len(title), len(encoded), self._hash(text), digest, templates]
+        row = ["", *head, suffix, len(title), len(encoded), 0, digest, templates]
         if self._job.script:
             row.append(share_in_script(text, self._job.script))
+        if self._job.bits:
+            self._unhashed.append(text)
+        if self._signature_of:
+            self._signatures.append(self._signature_of(text))
         self._texts += [title, encoded]
         self._rows.append(row)
 
-    def _hash(self, text: str) -> int:
-        """Takes the text's shingle places and its signature, as far as they are wanted. Returns how many places."""
-        places = self._shingles.places(text, self._job.bits) if self._job.bits else np.zeros(0, dtype=np.uint32)
-        self._places.append(places)
-        if self._signature_of:
-            self._signatures.append(self._signature_of(text))
-        return len(places)
-
     def _write(self, piece: Piece) -> None:
+        hashed = places(self._unhashed, self._job.bits)
+        for row, each in zip((row for row in self._rows if not row[0]), hashed, strict=False):
+            row[_SHINGLES] = len(each)
         rows = json.dumps(self._rows, ensure_ascii=False, separators=(",", ":")).encode()
         texts = b"".join(self._texts)
-        places, signatures = (b"".join(map(np.ndarray.tobytes, each)) for each in (self._places, self._signatures))
-        sizes = map(len, (rows, texts, places, signatures))
+        every_place, signatures = (b"".join(map(np.ndarray.tobytes, each)) for each in (hashed, self._signatures))
+        sizes = map(len, (rows, texts, every_place, signatures))
         final = self._job.block(piece.number)
         partial = final.with_suffix(".partial")
         with partial.open("wb") as file:
             file.write(_HEAD.pack(_MAGIC, *sizes, piece.position, piece.last))
-            file.writelines((rows, texts, places, signatures))
+            file.writelines((rows, texts, every_place, signatures))
         partial.rename(final)
 
 

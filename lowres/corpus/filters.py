@@ -199,7 +199,7 @@ class ShingleCounts:
         self._counts = np.zeros(1 << bits, dtype=np.uint8)
 
     def add(self, places: np.ndarray) -> None:
-        """Counts the 5-grams of one page (see `Shingles.places`)."""
+        """Counts the 5-grams of one page (see `lowres.text.shingles.places`)."""
         self._counts[places] = np.minimum(self._counts[places], _COMMON - 1) + 1
 
     def share(self, places: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from lowres.text.shingles import Shingles
+from lowres.text.shingles import of_script
 
 PERMUTATIONS = 128
 _SEED = 1
@@ -21,22 +21,18 @@ _COMPARED_IN_FULL = 1000
 
 
 class Signatures:
-    """text -> its MinHash signature, (128,) uint32: of the text alone, so any process may compute it.
+    """text -> its MinHash signature, (128,) uint32: of the text alone, so any process may compute it."""
 
-    shingles: shared with whoever hashes the same texts' words.
-    """
-
-    def __init__(self, shingles: Shingles | None = None) -> None:
+    def __init__(self) -> None:
         from datasketch import MinHash  # over a second, and few corpora ask for it
 
-        self._shingles = shingles or Shingles()
         permutations = np.asarray(MinHash(num_perm=PERMUTATIONS, seed=_SEED, scheme="affine32").permutations)
         self._factors, self._terms = permutations
         self._permuted = np.empty((_SHINGLES_A_STEP, PERMUTATIONS), dtype=np.uint32)
 
     def __call__(self, text: str) -> np.ndarray:
         """The signature. Digits are masked; words or characters make a shingle according to the text's script."""
-        return self.of_shingles(self._shingles.of_script(text))
+        return self.of_shingles(of_script(text))
 
     def of_shingles(self, shingles: np.ndarray) -> np.ndarray:
         """The signature of (n,) uint64 shingles.

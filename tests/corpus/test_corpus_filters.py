@@ -12,13 +12,13 @@ from lowres.corpus.filters import (
     told_by,
 )
 from lowres.corpus.namespaces import Namespaces
-from lowres.text.shingles import Shingles
+from lowres.text.shingles import places
 
 
 def counted(counts: ShingleCounts, text: str) -> np.ndarray:
-    places = Shingles().places(text, 20)
-    counts.add(places)
-    return places
+    (found,) = places([text], 20)
+    counts.add(found)
+    return found
 
 
 LTG = Namespaces({0: "", 8: "MediaWiki", 10: "Taiss"})
