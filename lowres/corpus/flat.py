@@ -9,10 +9,12 @@ import re
 from lowres.corpus.marks import BLANK_LINE
 
 # Every repeat is possessive and ends at a character that cannot follow in a flat mark, so no page is read twice.
-_REFERENCES = re.compile(r"(?:<ref\b(?:[^<>/]++|/(?!>))*+(?:/>|>[^<]*+</ref\s*+>))++")
+_REFERENCE = r"<ref\b(?:[^<>/]++|/(?!>))*+(?:/>|>[^<]*+</ref\s*+>)"
+_REFERENCES = re.compile(rf"{_REFERENCE}(?:{_REFERENCE})*+")  # begins with letters, which `re` searches fast
 # A target with ':' may be a file or a category, one with '#' shows less than it says, a label with '=' would name an
 # argument of a template around it, and a target that ends in a space shows none.
 _LINK = re.compile(r"\[\[(?:[^\[\]{}<>|\n:]++\|(?=[^|\]]))?+([^\[\]{}<>|\n:# =][^\[\]{}<>|\n:#=]*+)(?<! )\]\]")
+_SHOWN = re.compile(r"(<nowiki>[^<]*+</nowiki>)")
 BEFORE_PUNCTUATION = frozenset(".,;:)")
 """What no space stands before once that which stood between is left out."""
 
@@ -21,8 +23,14 @@ def without_flat_marks(text: str) -> str:
     """`text` with flat links shown as their text, and without comments and flat references."""
     if "<!--" in text:
         text = _without_comments(text)
-    if "<nowiki" in text:  # marks in it are shown
-        return text
+    if "<nowiki" not in text:
+        return _flattened(text)
+    pieces = _SHOWN.split(text)  # marks in them are shown
+    pieces[::2] = [piece if "<nowiki>" in piece else _flattened(piece) for piece in pieces[::2]]
+    return "".join(pieces)
+
+
+def _flattened(text: str) -> str:
     if "<ref" in text:
         text = _without_references(text)
     # With one group, split gives text and label in turn, all in C.

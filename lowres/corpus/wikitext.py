@@ -72,9 +72,10 @@ def plain_blocks(text: str) -> str:
 
 def _without_quotes(text: str) -> str:
     """`text` without bold and italic marks."""
-    if "''''" in text:
+    first, *others = text.split("''")
+    if "" in others[:-1]:  # four apostrophes or more
         return _QUOTES.sub(_apostrophes, text)
-    return text.replace("'''", "").replace("''", "")
+    return first + "".join([piece[1:] if piece[:1] == "'" else piece for piece in others])
 
 
 def _without_empty_brackets(text: str) -> str:
