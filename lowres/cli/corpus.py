@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from lowres.cli.options import Mirror, Offline, StoreFolder
+from lowres.cli.options import Mirror, Offline, Set, StoreFolder
 from lowres.errors import Stopped
 
 app = typer.Typer(help="Corpora by themselves.", no_args_is_help=True)
@@ -24,6 +24,7 @@ def build(
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Take the whole pages of a file that is cut short.")
     ] = False,
+    overrides: Set = None,
     mirror: Mirror = None,
     offline: Offline = False,
     store: StoreFolder = None,
@@ -33,14 +34,15 @@ def build(
 
     from lowres.api import interrupts, open_store
     from lowres.cli.live import Watcher
-    from lowres.experiment.corpora import build_one, copy_corpus, request_corpus, told
+    from lowres.experiment.corpora import CorpusSettings, build_one, copy_corpus, request_corpus, told
     from lowres.experiment.local import cores
     from lowres.fetch import Finder, mirrors_of_environment
 
+    settings = CorpusSettings.of(overrides or [])
     shelf = open_store(store)
     with Watcher(Console(stderr=True)) as watcher, interrupts() as stop:
         finder = Finder(shelf, [*(mirror or ()), *mirrors_of_environment()], offline, watcher.fetched)
-        request = request_corpus(source, language, finder, allow_truncated)
+        request = request_corpus(source, language, finder, allow_truncated, settings)
         folder = build_one(request, shelf, workers or cores(), watcher, stop.is_set)
         if out is not None:
             copy_corpus(folder, out, request.card)

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lowres.artifacts import Spec, Stage
 from lowres.cards import CorpusCard
@@ -55,10 +55,18 @@ class Filters(Spec):
     """Leave out template-made stubs: more than half of their digit-masked word 5-grams stand in four or more pages."""
     duplicates: bool = True
     """Leave out documents whose normalised text was seen before."""
-    near_duplicates: float | None = added_later(None, neutral=None, ge=0.2, le=1)
-    """Leave out all but the smallest id of documents whose shingles have this Jaccard similarity; None: keep them."""
+    near_duplicates: float | None = added_later(0.8, neutral=None, ge=0.2, le=1)
+    """Leave out all but the smallest id of documents whose shingles have this Jaccard similarity; false: keep them."""
     language: LanguageFilter = added_later(LanguageFilter(), neutral=LanguageFilter())
     """Leave out documents in another script or language."""
+
+    @field_validator("near_duplicates", mode="before")
+    @classmethod
+    def _may_be_false(cls, value: Any) -> Any:
+        """TOML has no None."""
+        if value is True:
+            raise ValueError("near_duplicates is true; give the least similarity, e.g. 0.8, or false")
+        return None if value is False else value
 
 
 class Splits(Spec):

@@ -2,24 +2,28 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from lowres.artifacts import CORPUS_SPLITS, Manifest, Node
-from lowres.cards import CorpusCard, check_language, read_card
+from pydantic import Field
+
+from lowres.artifacts import CORPUS_SPLITS, Manifest, Node, Spec
+from lowres.cards import CorpusCard, check_language, read_card, validated
 from lowres.corpus.dataset_card import write_dataset_card
 from lowres.corpus.find import files_at, library_cards
 from lowres.corpus.source import Source
-from lowres.corpus.spec import BUILD_CORPUS, CorpusSpec
+from lowres.corpus.spec import BUILD_CORPUS, CorpusSpec, Filters, Splits
 from lowres.errors import DataError, RecipeError, Stopped, StoreError
 from lowres.experiment.drive import Observer
 from lowres.experiment.jobs import Job
 from lowres.experiment.local import LocalExecutor
 from lowres.fetch import Finder
 from lowres.fingerprint import file_sha256
+from lowres.recipe import apply_override
 from lowres.store import Store, disk_faults
+from lowres.text.normalise import Normalisation
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_TO_STOP = 20.0
@@ -35,23 +39,49 @@ class CorpusRequest:
     card: Path | None = None
 
 
-def request_corpus(source: str, language: str | None, finder: Finder, allow_truncated: bool = False) -> CorpusRequest:
+class CorpusSettings(Spec):
+    """What `corpus build --set` sets: a part of a recipe, and named as there."""
+
+    normalisation: Normalisation = Normalisation()
+    filters: Filters = Filters()
+    splits: Splits = Splits()
+    max_bytes: int | None = Field(default=None, ge=1)
+
+    @classmethod
+    def of(cls, overrides: Sequence[str]) -> "CorpusSettings":
+        """From `key=value` overrides. Raises RecipeError with all faults."""
+        content: dict[str, Any] = {}
+        for override in overrides:
+            apply_override(content, override)
+        return validated(cls, content, "--set")
+
+
+def request_corpus(
+    source: str,
+    language: str | None,
+    finder: Finder,
+    allow_truncated: bool = False,
+    settings: CorpusSettings | None = None,
+) -> CorpusRequest:
     """What a card, a file or a folder of files asks for. language: ISO 639-3; a file needs one, a card has its own.
 
     Raises RecipeError where the language is missing, unknown or not the card's, DataError where files cannot be had.
     """
+    settings = settings or CorpusSettings()
+    if settings.filters.language.against:
+        raise RecipeError("--set: filters.language.against needs other corpora built first; build by a recipe")
     path = Path(source)
     if path.suffix != ".toml" and path.exists():
-        return _of_files(path, language, allow_truncated)
+        return _of_files(path, language, allow_truncated, settings)
     card, card_path = read_card(source, CorpusCard)
     if language is not None and language != card.language:
         raise RecipeError(f"--language {language}: {card_path} says {card.language!r}; leave the option out")
     files = {file.pinned: finder.find(card, card_path, file) for file in card.texts}
-    spec = CorpusSpec.of(card, allow_truncated=allow_truncated)
+    spec = CorpusSpec.of(card, allow_truncated=allow_truncated, **dict(settings))
     return CorpusRequest(card.name, Node(BUILD_CORPUS, spec), files, card_path)
 
 
-def _of_files(path: Path, language: str | None, allow_truncated: bool) -> CorpusRequest:
+def _of_files(path: Path, language: str | None, allow_truncated: bool, settings: CorpusSettings) -> CorpusRequest:
     if language is None:
         raise RecipeError(f"{path}: a file does not say its language; add --language and its ISO 639-3 code")
     try:
@@ -70,6 +100,7 @@ def _of_files(path: Path, language: str | None, allow_truncated: bool) -> Corpus
         language=language,
         documents="file" if path.is_dir() and form == "text" else "blank-line",
         allow_truncated=allow_truncated,
+        **dict(settings),
     )
     card = next((card_path for card, card_path in library_cards(tuple(hashes)) if card.language == language), None)
     return CorpusRequest(path.name, Node(BUILD_CORPUS, spec), dict(zip(hashes, paths, strict=True)), card)

@@ -14,7 +14,7 @@ from lowres.api import Quiet
 from lowres.artifacts import CORPUS_SPLITS, Corpus, Manifest
 from lowres.cli import main
 from lowres.errors import DataError, RecipeError
-from lowres.experiment.corpora import CorpusRequest, build_one, copy_corpus, request_corpus
+from lowres.experiment.corpora import CorpusRequest, CorpusSettings, build_one, copy_corpus, request_corpus
 from lowres.fetch import Finder
 from lowres.store import Store
 
@@ -126,3 +126,20 @@ def test_a_corpus_is_copied_whole(tmp_path, finder):
     assert list(request.files.values())[0].read_bytes() == MINI.read_bytes()
     copy_corpus(built(request, finder), tmp_path / "out")
     assert not (tmp_path / "out.partial").exists()
+
+
+def test_settings_are_a_recipes(finder):
+    off, on, plain = (
+        request_corpus(str(MINI), "vie", finder, settings=CorpusSettings.of(overrides)).node
+        for overrides in (["filters.near_duplicates=false"], ["filters.near_duplicates=0.8"], [])
+    )
+    assert on.id == plain.id != off.id
+    with pytest.raises(RecipeError, match="--set: filters.min_byte: unknown key; did you mean min_bytes?"):
+        CorpusSettings.of(["filters.min_byte=3"])
+    with pytest.raises(RecipeError, match="near_duplicates is true"):
+        CorpusSettings.of(["filters.near_duplicates=true"])
+    with pytest.raises(RecipeError, match="build by a recipe"):
+        settings = CorpusSettings.of(
+            ["filters.language.identifier=ngrams", 'filters.language.against=["ltg/wikipedia-2017"]']
+        )
+        request_corpus(str(MINI), "vie", finder, settings=settings)
