@@ -66,7 +66,7 @@ def near_duplicate_groups(
 ) -> np.ndarray:
     """(n,) int64: the smallest id of each document's group; a document that is like no other is its own group.
 
-    signatures: n times (128,) uint32, read once. ids: (n,), all different. threshold: least estimated Jaccard
+    signatures: (m, 128) uint32, n in all, read once. ids: (n,), all different. threshold: least estimated Jaccard
     similarity of near-duplicates, in (0, 1]. scratch: an empty file open for writing and reading, 512 bytes a document.
     A group holds all that is linked by a chain of near-duplicates. The order of the documents plays no part. Memory:
     some 60 bytes a document, and the file's pages as the system sees fit.
