@@ -6,6 +6,7 @@ Jaccard similarity, give or take 0.035 at 0.8. Bands of a signature say which pa
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from mmap import ACCESS_READ, mmap
 from typing import BinaryIO
 
 import numpy as np
@@ -18,6 +19,7 @@ _RECALL = 0.99
 _SHINGLES_A_STEP = 512  # times 128 permutations times 4 bytes: what a core's cache holds
 _ROWS_A_STEP = 4096
 _COMPARED_IN_FULL = 1000
+_BUCKETS_A_MAPPING = 64
 
 
 class Signatures:
@@ -69,7 +71,7 @@ def near_duplicate_groups(
     signatures: (m, 128) uint32, n in all, read once. ids: (n,), all different. threshold: least estimated Jaccard
     similarity of near-duplicates, in (0, 1]. scratch: an empty file open for writing and reading, 512 bytes a document.
     A group holds all that is linked by a chain of near-duplicates. The order of the documents plays no part. Memory:
-    some 60 bytes a document, and the file's pages as the system sees fit.
+    some 60 bytes a document and 20 MB of the file.
     """
     for signature in signatures:
         scratch.write(np.ascontiguousarray(signature, dtype=np.uint32).tobytes())
@@ -77,17 +79,33 @@ def near_duplicate_groups(
     names = np.asarray(ids, dtype=np.int64)
     if len(names) < 2:
         return names.copy()
-    table = np.memmap(scratch, dtype=np.uint32, mode="r", shape=(len(names), PERMUTATIONS))
     count, rows = bands(threshold)
     needed = int(np.ceil(threshold * PERMUTATIONS - 1e-9))
     labels = np.arange(len(names))
     for band in range(count):
-        keys = _band_keys(table[:, band * rows : (band + 1) * rows])
-        links = [_links(bucket, table, labels, needed) for bucket in _buckets(keys, names)]
-        labels = _joined(labels, [link for found in links for link in found])
+        columns = slice(band * rows, (band + 1) * rows)
+        keys = np.concatenate([_band_keys(chunk[:, columns]) for chunk in _chunks(scratch)])
+        links: list[tuple[int, int]] = []
+        for number, bucket in enumerate(_buckets(keys, names)):
+            if number % _BUCKETS_A_MAPPING == 0:
+                table = _mapped(scratch)
+            links += _links(bucket, table, labels, needed)
+        labels = _joined(labels, links)
     smallest = np.full(len(names), np.iinfo(np.int64).max)
     np.minimum.at(smallest, labels, names)
     return smallest[labels]
+
+
+def _chunks(scratch: BinaryIO) -> Iterator[np.ndarray]:
+    """The signatures from the first on, (m, 128) uint32 at a time."""
+    scratch.seek(0)
+    while chunk := scratch.read(_ROWS_A_STEP * PERMUTATIONS * 4):
+        yield np.frombuffer(chunk, dtype=np.uint32).reshape(-1, PERMUTATIONS)
+
+
+def _mapped(scratch: BinaryIO) -> np.ndarray:
+    """All signatures, (n, 128) uint32, as they stand in the file: what is read of them counts as memory held."""
+    return np.frombuffer(mmap(scratch.fileno(), 0, access=ACCESS_READ), dtype=np.uint32).reshape(-1, PERMUTATIONS)
 
 
 def _band_keys(columns: np.ndarray) -> np.ndarray:
