@@ -15,6 +15,7 @@ _MAX_PAGE = 1 << 22
 """Characters of one page; MediaWiki's own limit is 2 MiB."""
 _MAX_TAG = 1 << 23
 _MAX_DEPTH = 32
+_LARGEST = 2**63 - 1
 _ROOT = b'<mediawiki version="0.11">'
 
 
@@ -189,9 +190,12 @@ class Export:
 
     def _whole(self, digits: str, what: str) -> int:
         try:
-            return int(digits)
+            number = int(digits)
         except ValueError:
             raise DataError(f"{self.path}: a {what} is {digits[:40]!r}, not a number") from None
+        if abs(number) > _LARGEST:
+            raise DataError(f"{self.path}: a {what} is {digits[:40]}, more than 64 bits hold")
+        return number
 
 
 class Dump:

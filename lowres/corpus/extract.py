@@ -195,11 +195,12 @@ class Extractor:
             block.signature(self._signature_of(text))
 
     def _cleaned(self, page: Page) -> str | None:
-        """The page's text, normalised; None where it cannot be cleaned, which is counted and stops nothing."""
+        """The page's text, normalised; None where cleaning fails, so that one odd page stops no build."""
         if self._job.format != "mediawiki":
             return normalise(plain_blocks(page.text), self._job.normalisation)
         try:
-            text = clean(page.text, self._namespaces, page.title)
-        except (ArithmeticError, AssertionError, LookupError, RecursionError, TypeError, ValueError):
+            return normalise(clean(page.text, self._namespaces, page.title), self._job.normalisation)
+        except MemoryError:  # of the machine, not of the page: the build must not depend on it
+            raise
+        except Exception:  # noqa: BLE001 - counted as `unreadable`, with the page's id
             return None
-        return normalise(text, self._job.normalisation)
