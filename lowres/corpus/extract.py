@@ -24,6 +24,9 @@ from lowres.text.normalise import Normalisation, normalise
 from lowres.text.scripts import share_in_script
 from lowres.text.shingles import places
 
+_OPENINGS = ("{{", "[[", "<")
+_MOST_OPENINGS = 1 << 18
+"""Of a page that is cleaned: its marks take some 130 bytes each. A page of 2 MiB with so many holds little else."""
 _REASONS = {reason: place for place, reason in enumerate(REASONS, 1)}
 
 
@@ -195,9 +198,11 @@ class Extractor:
             block.signature(self._signature_of(text))
 
     def _cleaned(self, page: Page) -> str | None:
-        """The page's text, normalised; None where cleaning fails, so that one odd page stops no build."""
+        """The page's text, normalised; None where it cannot be cleaned, so that one odd page stops no build."""
         if self._job.format != "mediawiki":
             return normalise(plain_blocks(page.text), self._job.normalisation)
+        if sum(map(page.text.count, _OPENINGS)) > _MOST_OPENINGS:
+            return None
         try:
             return normalise(clean(page.text, self._namespaces, page.title), self._job.normalisation)
         except MemoryError:  # of the machine, not of the page: the build must not depend on it

@@ -63,6 +63,14 @@ def test_hostile_pages_take_nothing_from_the_good_ones(tmp_path, threads):
     assert {path.name for path in tmp_path.iterdir()} == {"mixed", "good", "dump.xml", "good.xml"}
 
 
+@pytest.mark.parametrize("mark", ["{{", "[[", "<ref>"])
+def test_a_page_of_marks_alone_is_over_the_budget_and_counted(tmp_path, mark):
+    made = [page(n, words(n, 150)) for n in range(1, 9)]
+    odd = page(77, html.escape(mark * 270_000, quote=False))
+    run = build(tmp_path / "a", single(tmp_path, [*made[:4], odd, *made[4:]]))
+    assert counted(run) == {"unreadable": 1} and len(texts(run)) == 8
+
+
 def test_a_page_that_cannot_be_cleaned_is_counted_and_stops_nothing(tmp_path, monkeypatch):
     def faulty(text: str, *others: object) -> str:  # no page is known that the cleaner fails on
         return clean(text, *others) if text != "chữ" else text[3:][0]
