@@ -17,7 +17,7 @@ from lowres.corpus.dump import Export, Page
 from lowres.corpus.filters import REASONS, templates_of, title_suffix, told_by
 from lowres.corpus.namespaces import MAIN, Namespaces
 from lowres.corpus.near import Signatures
-from lowres.corpus.source import Source, Truncated, page_begins
+from lowres.corpus.source import CHUNK, Source, Truncated, page_begins
 from lowres.corpus.wikitext import clean, plain_blocks
 from lowres.errors import DataError
 from lowres.text.normalise import Normalisation, normalise
@@ -144,7 +144,8 @@ class Extractor:
             self._export = Export(file.path, None if piece.begins else file.encoding)
         export = self._export
         if piece.data is not None:
-            yield from export.feed(piece.data)
+            for start in range(0, len(piece.data), CHUNK):  # not all its pages at once
+                yield from export.feed(piece.data[start : start + CHUNK])
         else:
             yield from self._stream_pages(piece, file, export)
         if piece.ends:
