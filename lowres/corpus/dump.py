@@ -94,6 +94,10 @@ class Export:
             raise DataError(f"{self.path}: the file is empty; fetch it again")
         self._parse(b"", True)
 
+    def drop(self) -> None:
+        """Lets go of the parser, which holds this object: else both stay until cycles are looked for, 0.1 MB each."""
+        del self._parser
+
     def _parse(self, data: bytes, last: bool) -> None:
         try:
             self._parser.Parse(data, last)

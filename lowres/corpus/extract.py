@@ -122,6 +122,8 @@ class Extractor:
             self._forget()
 
     def _forget(self) -> None:
+        if self._export:
+            self._export.drop()
         self._export, self._block, self._unhashed = None, BlockWriter(self._job.bits), []
 
     def _leave_out(self, reason: str, page_id: int, source_bytes: int = 0) -> None:

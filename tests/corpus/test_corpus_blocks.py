@@ -1,4 +1,5 @@
 import bz2
+import gc
 import hashlib
 import json
 import signal
@@ -20,6 +21,7 @@ from lowres.corpus.block_file import BlockFile
 from lowres.corpus.blocks import Sizes, extracted
 from lowres.corpus.build import build_corpus
 from lowres.corpus.documents import document_id
+from lowres.corpus.dump import Export
 from lowres.corpus.extract import Unaligned
 from lowres.corpus.languages import same_language
 from lowres.corpus.source import Source, stream_starts
@@ -89,6 +91,16 @@ def test_stubs_are_the_same_whatever_the_partitions(tmp_path, monkeypatch):
         told[bits] = build(tmp_path / str(bits), source)
     assert {row["reason"]: row["pages"] for row in told[19].facts["funnel"]}["stub"] == 29
     assert told[19].facts == told[24].facts
+
+
+def test_a_finished_block_leaves_no_parser_behind(tmp_path):
+    gc.collect()
+    gc.disable()  # what only a search for cycles would find grows with the dump
+    try:
+        list(extracted(extraction(multistream(tmp_path, pages(60)), tmp_path), 1, False, SMALL))
+        assert not [each for each in gc.get_objects() if isinstance(each, Export) and "dump.xml.bz2" in str(each.path)]
+    finally:
+        gc.enable()
 
 
 def test_the_corpus_is_the_same_bytes_by_any_number_of_workers_and_from_one_stream(tmp_path, several):
