@@ -26,10 +26,11 @@ class Signatures:
     """text -> its MinHash signature, (128,) uint32: of the text alone, so any process may compute it."""
 
     def __init__(self) -> None:
-        from datasketch import MinHash  # over a second, and few corpora ask for it
-
-        permutations = np.asarray(MinHash(num_perm=PERMUTATIONS, seed=_SEED, scheme="affine32").permutations)
-        self._factors, self._terms = permutations
+        # Those of datasketch's MinHash(128, seed=1, scheme="affine32"): h -> a h + b modulo 2**32, a odd. To import
+        # datasketch takes a second and 47 MB in every process; a test holds them equal.
+        drawn = np.random.RandomState(_SEED)
+        self._factors = drawn.randint(0, 1 << 31, PERMUTATIONS, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+        self._terms = drawn.randint(0, 1 << 32, PERMUTATIONS, dtype=np.uint32)
         self._permuted = np.empty((_SHINGLES_A_STEP, PERMUTATIONS), dtype=np.uint32)
 
     def __call__(self, text: str) -> np.ndarray:
@@ -164,7 +165,7 @@ def _agreeing(table: np.ndarray, one: int, others: np.ndarray) -> np.ndarray:
 
 def _joined(labels: np.ndarray, links: list[tuple[int, int]]) -> np.ndarray:
     """(n,) labels of groups, those that a link ties together made one."""
-    from scipy.sparse import coo_array  # here for the same reason as datasketch
+    from scipy.sparse import coo_array  # 20 MB that need not be held while the source is read
     from scipy.sparse.csgraph import connected_components
 
     if not links:

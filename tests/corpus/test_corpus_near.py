@@ -3,6 +3,7 @@ import io
 from functools import cache
 from pathlib import Path
 
+import datasketch
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -101,3 +102,10 @@ def test_no_document_and_one_document_are_groups(tmp_path):
     assert groups(tmp_path, {}) == {}
     assert groups(tmp_path, {7: "một"}) == {7: 7}
     assert near_duplicate_groups([], [], 0.8, io.BytesIO()).tolist() == []
+
+
+def test_permutations_are_those_of_datasketch():
+    shingles = np.random.default_rng(0).integers(0, 2**64, 300, dtype=np.uint64)
+    factors, terms = datasketch.MinHash(num_perm=128, seed=1, scheme="affine32").permutations
+    permuted = (shingles >> np.uint64(32)).astype(np.uint32)[:, None] * factors + terms
+    assert np.array_equal(Signatures().of_shingles(shingles), permuted.min(axis=0))
