@@ -164,13 +164,18 @@ def _agreeing(table: np.ndarray, one: int, others: np.ndarray) -> np.ndarray:
 
 
 def _joined(labels: np.ndarray, links: list[tuple[int, int]]) -> np.ndarray:
-    """(n,) labels of groups, those that a link ties together made one."""
-    from scipy.sparse import coo_array  # 20 MB that need not be held while the source is read
-    from scipy.sparse.csgraph import connected_components
+    """(n,) labels of groups, those that a link ties together made one.
 
+    scipy's connected_components takes 20 MB to import, which is all held while the tables are written.
+    """
     if not links:
         return labels
     ends = labels[np.array(links)]
-    count = len(labels)
-    graph = coo_array((np.ones(len(links), dtype=np.int8), (ends[:, 0], ends[:, 1])), shape=(count, count))
-    return connected_components(graph, directed=False)[1][labels]
+    least = np.arange(len(labels))  # the least label that each is known to be tied to
+    while True:
+        found = least.copy()
+        np.minimum.at(found, ends.ravel(), np.repeat(least[ends].min(axis=1), 2))
+        found = found[found]
+        if np.array_equal(found, least):
+            return least[labels]
+        least = found
