@@ -2,6 +2,7 @@
 
 import bz2
 import html
+import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,10 +97,11 @@ def write_planted(dump: Pages, out: Path) -> dict[str, dict[str, str]]:
     return planted
 
 
-def write_repeated(dump: Pages, least_bytes: int, out: Path) -> int:
+def write_repeated(dump: Pages, least_bytes: int, out: Path, altered: bool = False) -> int:
     """The dump over and over, in Wikimedia's multistream layout, page ids shifted in each copy. Returns its XML bytes.
 
     Copies of an article are exact duplicates, so from the second on they are read, cleaned and hashed, and not written.
+    altered: every copy has titles and words of its own, so that its articles are documents too.
     """
     head, foot = dump.head(), b"</mediawiki>\n"
     shift = 1 + max(int(found[1]) for page in dump.pages() if (found := _ID.search(page)))
@@ -107,9 +109,11 @@ def write_repeated(dump: Pages, least_bytes: int, out: Path) -> int:
     with out.open("wb") as file:
         file.write(bz2.compress(head))
         while size < least_bytes:
+            change = _Change(copy) if altered and copy else None
             for page in dump.pages():
                 added = copy * shift
                 page = _ID.sub(lambda match: b"<id>%d</id>" % (int(match[1]) + added), page, count=1)  # noqa: B023
+                page = change.of(page) if change else page
                 stream.append(b"  " + page + b"\n")
                 size += len(stream[-1])
                 if len(stream) == _PAGES_A_STREAM:
@@ -120,3 +124,28 @@ def write_repeated(dump: Pages, least_bytes: int, out: Path) -> int:
             file.write(bz2.compress(b"".join(stream)))
         file.write(bz2.compress(foot))
     return size
+
+
+class _Change:
+    """What makes a copy differ: another name in every title, other letters in the words between spaces.
+
+    Only letters beyond ASCII change places, so that markup stays what it is.
+    """
+
+    def __init__(self, copy: int):
+        self._copy = copy
+        self._table = {before: after for edges in _LETTERS for before, after in self._shuffled(*edges).items()}
+
+    def _shuffled(self, first: int, last: int) -> dict[int, int]:
+        letters = [place for place in range(first, last) if chr(place).isalpha() and not chr(place).isupper()]
+        return dict(zip(letters, random.Random(self._copy).sample(letters, len(letters)), strict=True))
+
+    def of(self, page: bytes) -> bytes:
+        """A page of the copy."""
+        text = page.decode().replace("</title>", f" {self._copy}</title>", 1)
+        return _WORD.sub(lambda match: match[0].translate(self._table), text).encode()
+
+
+_LETTERS = ((0xE0, 0x100), (0x1EA0, 0x1F00), (0x915, 0x93A))
+"""Letters of Latin with marks, of Vietnamese, and of Devanagari."""
+_WORD = re.compile(r"(?<= )\w*[^\W\x00-\x7f]\w*(?= )")

@@ -8,15 +8,19 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import chain, islice
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
+from queue import SimpleQueue
 
 from lowres import __version__
+from lowres.corpus.block_file import BlockFile
 from lowres.corpus.documents import parquet_groups
-from lowres.corpus.extract import BlockFile, Extraction, Extractor, Piece, Unaligned
+from lowres.corpus.extract import Extraction, Extractor, Piece, Unaligned
 from lowres.corpus.source import Source, Truncated, cut_behind, stream_starts
 from lowres.errors import DataError
 
@@ -26,14 +30,16 @@ _MARKS = {"line": (b"\n",), "blank-line": (b"\n\n", b"\n\r\n"), "file": ()}
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _FAULTS = {kind.__name__: kind for kind in (DataError, Truncated, Unaligned, MemoryError)}
 _SECONDS_TO_LEAVE = 5.0
+_FEW = 3
+_BLOCKS_A_WORKER = 2
 
 
 @dataclass(frozen=True)
 class Sizes:
     """Bytes of a block at least: compressed, of a run of bz2 streams; decompressed, of anything else."""
 
-    streams: int = 1 << 19
-    text: int = 1 << 21
+    streams: int = 1 << 18
+    text: int = 1 << 20
 
 
 SIZES = Sizes()
@@ -132,10 +138,27 @@ def extracted(job: Extraction, threads: int, whole: bool, sizes: Sizes = SIZES) 
         if block.last:
             return
     pieces = (piece for piece in cut(job, whole, sizes) if piece.number >= number)
-    for made in _here(job, pieces) if threads == 1 else _Pool(job, threads, number).run(pieces):
+    for made in _made(job, pieces, threads, number):
         block = BlockFile.read(job.block(made))
         assert block is not None
         yield block
+
+
+def _made(job: Extraction, pieces: Iterator[Piece], threads: int, number: int) -> Iterator[int]:
+    """Extracts block `number` and those behind it. Yields their numbers as they are finished, in order.
+
+    A few blocks are done sooner than other processes start.
+    """
+    first = list(islice(pieces, _FEW)) if threads > 1 else []
+    pieces = chain(first, pieces)
+    if len(first) == _FEW:
+        yield from _Team(job, threads, number).run(pieces)
+        return
+    extractor = Extractor(job)
+    for piece in pieces:
+        extractor.take(piece)
+        if not piece.more:
+            yield piece.number
 
 
 def _prepare(job: Extraction, whole: bool, sizes: Sizes) -> None:
@@ -146,15 +169,6 @@ def _prepare(job: Extraction, whole: bool, sizes: Sizes) -> None:
         shutil.rmtree(job.folder, ignore_errors=True)
         job.folder.mkdir(parents=True)
         plan.write_text(wanted, encoding="utf-8")
-
-
-def _here(job: Extraction, pieces: Iterator[Piece]) -> Iterator[int]:
-    """Extracts in this process. Yields the numbers of the blocks as they are finished."""
-    extractor = Extractor(job)
-    for piece in pieces:
-        extractor.take(piece)
-        if not piece.more:
-            yield piece.number
 
 
 # --- several processes ------------------------------------------------------------------------------------------------
@@ -202,14 +216,19 @@ class _Worker:
             self.process.wait()
 
 
-class _Pool:
-    """Up to `count` workers. turn: the number of the first block; blocks come out in order, faults in their turn."""
+class _Team:
+    """The process that cuts, which this is, and `count` - 1 others. Blocks come out in order, faults in their turn.
+
+    Every other process has a block and the next one; this one extracts only what they have no room for, so a source
+    that is one stream is decompressed here as fast as it is wanted. turn: the number of the first block.
+    """
 
     def __init__(self, job: Extraction, count: int, turn: int):
-        self._job, self._count, self._turn = job, count, turn
-        self._workers: dict[Connection, _Worker] = {}
-        self._idle: list[Connection] = []
-        self._busy: dict[Connection, int] = {}
+        self._turn = turn
+        self._here = Extractor(job)
+        self._held_here: int | None = None
+        self._workers = {worker.pipe: worker for worker in [_Worker(job) for _ in range(count - 1)]}
+        self._busy: dict[Connection, list[int]] = {pipe: [] for pipe in self._workers}
         self._ended: dict[int, BaseException | None] = {}
 
     def run(self, pieces: Iterator[Piece]) -> Iterator[int]:
@@ -219,11 +238,12 @@ class _Pool:
                 if any(self._ended.values()):
                     break
                 self._hand_out(piece)
+                self._collect(timeout=0)
                 yield from self._in_turn()
-            for pipe in [pipe for pipe, number in self._busy.items() if number in self._ended]:
-                del self._busy[pipe]  # the rest of its block cannot be read
-            while self._busy:
-                self._collect()
+            for numbers in self._busy.values():  # a block whose rest cannot be read is not waited for
+                numbers[:] = [number for number in numbers if number not in self._ended]
+            while any(self._busy.values()):
+                self._collect(timeout=None)
                 yield from self._in_turn()
             yield from self._in_turn()
         finally:
@@ -231,26 +251,31 @@ class _Pool:
                 worker.close()
 
     def _hand_out(self, piece: Piece) -> None:
-        """To the worker that has the block's beginning, else to an idle one, waiting for it if need be."""
-        pipe = next((pipe for pipe, number in self._busy.items() if number == piece.number), None)
-        if pipe is None:
-            if not self._idle and len(self._workers) < self._count:
-                worker = _Worker(self._job)
-                self._workers[worker.pipe] = worker
-                self._idle.append(worker.pipe)
-            while not self._idle:
-                self._collect()
-            pipe = self._idle.pop(0)
-            self._busy[pipe] = piece.number
-        self._workers[pipe].send(piece)
+        """To whoever has the block's beginning, else to the worker with most room, else to this process."""
+        pipe = next((pipe for pipe, numbers in self._busy.items() if piece.number in numbers), None)
+        if pipe is None and self._held_here != piece.number:
+            pipe = min(self._busy, key=lambda each: len(self._busy[each]))
+            if len(self._busy[pipe]) < _BLOCKS_A_WORKER:
+                self._busy[pipe].append(piece.number)
+            else:
+                pipe = None
+        if pipe is not None:
+            self._workers[pipe].send(piece)
+            return
+        self._held_here = piece.number
+        try:
+            self._here.take(piece)
+        except (DataError, OSError, MemoryError) as fault:
+            self._ended[piece.number] = fault
+        if not piece.more:
+            self._ended.setdefault(piece.number, None)
 
-    def _collect(self) -> None:
-        """Waits until a worker is done."""
-        for pipe in wait(list(self._busy)):
+    def _collect(self, timeout: float | None) -> None:
+        """Takes what workers have finished, waiting for one that is busy if there is no timeout."""
+        for pipe in wait([pipe for pipe, numbers in self._busy.items() if numbers], timeout):
             assert isinstance(pipe, Connection)
             answer = self._workers[pipe].received()
-            self._ended[self._busy.pop(pipe)] = answer if isinstance(answer, BaseException) else None
-            self._idle.append(pipe)
+            self._ended[self._busy[pipe].pop(0)] = answer if isinstance(answer, BaseException) else None
 
     def _in_turn(self) -> Iterator[int]:
         while self._turn in self._ended:
@@ -274,11 +299,10 @@ def _until_fault(pieces: Iterator[Piece], number: int, ended: dict[int, BaseExce
 def _serve(pipe: Connection) -> None:
     """A worker's life: pieces come in, the number of each finished block goes out."""
     extractor = Extractor(Extraction.model_validate_json(pipe.recv_bytes()))
+    pieces: SimpleQueue[Piece | None] = SimpleQueue()
+    threading.Thread(target=_listen, args=(pipe, pieces), daemon=True).start()
     failed: dict[str, object] | None = None
-    while True:
-        head = json.loads(pipe.recv_bytes())
-        head["data"] = pipe.recv_bytes() if head["data"] else None
-        piece = Piece(**head)
+    while (piece := pieces.get()) is not None:
         try:
             if failed is None:
                 extractor.take(piece)
@@ -289,6 +313,16 @@ def _serve(pipe: Connection) -> None:
         if not piece.more:
             pipe.send_bytes(json.dumps(failed or {"number": piece.number}).encode())
             failed = None
+
+
+def _listen(pipe: Connection, pieces: "SimpleQueue[Piece | None]") -> None:
+    """Takes the next piece while one is worked at; None at the end."""
+    with suppress(EOFError, OSError):
+        while True:
+            head = json.loads(pipe.recv_bytes())
+            head["data"] = pipe.recv_bytes() if head["data"] else None
+            pieces.put(Piece(**head))
+    pieces.put(None)
 
 
 def main(arguments: list[str]) -> None:

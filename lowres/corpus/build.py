@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from lowres.artifacts import Corpus, Run
+from lowres.corpus.block_file import BlockFile
 from lowres.corpus.blocks import extracted
-from lowres.corpus.candidates import Candidates, Start, Texts
+from lowres.corpus.candidates import Candidates
 from lowres.corpus.dump import Head, read_head
-from lowres.corpus.extract import Extraction, Row, SourceFile, Unaligned
-from lowres.corpus.filters import Disambiguation, Funnel, ShingleCounts, auto_min_bytes, table_bits
+from lowres.corpus.extract import Extraction, SourceFile, Unaligned
+from lowres.corpus.filters import REASONS, Disambiguation, Funnel, auto_min_bytes, table_bits
 from lowres.corpus.identify import foreign, identifier_for, sample_of_corpus, stride
 from lowres.corpus.languages import same_language
 from lowres.corpus.near import near_duplicate_groups
 from lowres.corpus.spec import CorpusSpec, Splits
-from lowres.corpus.tables import write_tables
 from lowres.errors import DataError
 
 _DOCUMENTS_A_REPORT = 64
@@ -34,7 +34,7 @@ def build_corpus(inputs: Mapping[str, Path], spec: CorpusSpec, run: Run) -> None
     inputs: `against_<ISO 639-3>`, a corpus in another language, for each that the n-gram language filter learns from.
 
     Facts: funnel [{reason, pages, example_ids}], documents and bytes by split, source_pages, source_text_bytes,
-    min_bytes. Memory holds some 300 bytes a document and the stub filter's table, at most 256 MiB. `run.threads`
+    min_bytes. Memory holds some 50 bytes a page that may become a document, and else what a block needs. `run.threads`
     processes read, clean and hash; their number changes nothing in what is written. What a killed build had finished
     stays in `run.work`, and the next one goes on behind it.
     Raises DataError where the file is truncated, malformed or of another format, and where no document is left.
@@ -49,12 +49,14 @@ def build_corpus(inputs: Mapping[str, Path], spec: CorpusSpec, run: Run) -> None
         except Unaligned:
             funnel = Funnel()
             candidates = _read(job, spec, run, funnel, whole=True)
-        kept, min_bytes = _filter(candidates, spec, funnel)
+        kept, min_bytes = _filter(candidates, spec, job.bits, funnel)
         kept = _without(_foreign(candidates, kept, spec, inputs, run), "other_language", candidates, kept, funnel)
         kept = _without(_repeated(candidates, kept, spec, job.folder), "near_duplicate", candidates, kept, funnel)
         if not len(kept):
             raise _nothing_left(job.files[0].path, candidates.pages_read, funnel)
         splits = _split(candidates, kept, spec, funnel)
+        from lowres.corpus.tables import write_tables  # pyarrow: 35 MB that need not be held while the source is read
+
         facts = write_tables(run, candidates, splits)
     except (DataError, OSError):  # a full disk gets its room back
         shutil.rmtree(job.folder, ignore_errors=True)
@@ -97,87 +99,79 @@ def _job(spec: CorpusSpec, run: Run) -> Extraction:
 
 def _read(job: Extraction, spec: CorpusSpec, run: Run, funnel: Funnel, whole: bool) -> Candidates:
     """Takes the blocks in order; pages that cannot be documents are counted, the others become candidates."""
-    found = Candidates(counts=ShingleCounts(job.bits) if job.bits else None)
-    seen: set[bytes] = set()
-    disambiguation = Disambiguation(spec.language)
+    found, disambiguation = Candidates(), Disambiguation(spec.language)
     size = sum(file.size for file in job.files) / 1e6
     for block in extracted(job, run.threads, whole):
-        places, start = block.places(), Start()
-        found.blocks.append(block)
-        for row in block.rows():
-            found.pages_read += 1
-            found.text_bytes_read += row.source_bytes
-            disambiguation.learn(row.told)
-            reason, repeated = _no_candidate(row, disambiguation, seen, spec)
-            if reason:
-                funnel.leave_out(reason, row.id)
-            else:
-                # A text that stands four times over is a duplicate, not a stub: its 5-grams count once.
-                found.add(row, start, 0 if repeated else row.shingles)
-                disambiguation.add(row.templates)
-                if found.counts and not repeated:
-                    found.counts.add(places[start.place : start.place + row.shingles])
-            start = start.behind(row)
-        run.progress(block.position / 1e6, size, "MB", f"{len(found.ids)} documents")
-    found.disambiguation = disambiguation.found()
+        pages = block.pages()
+        reasons = _reasons(block, pages, disambiguation)
+        for reason in np.unique(reasons[reasons > 0]):
+            funnel.leave_out(REASONS[reason - 1], pages["id"][reasons == reason])
+        found.add(block, pages["id"], reasons > 0, spec.filters.language.least_in_script)
+        found.pages_read += len(pages)
+        found.text_bytes_read += int(pages["source_bytes"].sum(dtype=np.int64))
+        run.progress(block.position / 1e6, size, "MB", f"{len(found)} documents")
+    found.close(disambiguation.names())
     return found
 
 
-def _no_candidate(
-    row: Row, disambiguation: Disambiguation, seen: set[bytes], spec: CorpusSpec
-) -> tuple[str | None, bool]:
-    """Why a page cannot be a document, if it cannot; and whether its text was seen before."""
-    if row.reason in ("other_namespace", "redirect", "truncated"):
-        return row.reason, False
-    if disambiguation.titled(row.suffix):
-        return "disambiguation", False
-    if row.reason:
-        return row.reason, False
-    digest = bytes.fromhex(row.digest)
-    repeated = digest in seen
-    seen.add(digest)
-    return ("duplicate" if repeated and spec.filters.duplicates else None), repeated
+def _reasons(block: BlockFile, pages: np.ndarray, disambiguation: Disambiguation) -> np.ndarray:
+    """(pages,) why each page of a block cannot be a document: as PAGE, and whose title tells of disambiguation."""
+    reasons = pages["reason"].copy()
+    for note in block.notes():
+        disambiguation.learn(note.told)
+        if disambiguation.titled(note.suffix):
+            reasons[note.row] = REASONS.index("disambiguation") + 1
+    return reasons
 
 
-def _filter(found: Candidates, spec: CorpusSpec, funnel: Funnel) -> tuple[np.ndarray, int]:
+def _filter(found: Candidates, spec: CorpusSpec, bits: int, funnel: Funnel) -> tuple[np.ndarray, int]:
     """Places of the candidates that stay, in the source's order, and the least size that was asked of them."""
-    articles = [size for size, other in zip(found.sizes, found.disambiguation, strict=True) if not other]
+    repeated = found.repeated & spec.filters.duplicates
+    funnel.leave_out("duplicate", found.ids[repeated])
+    articles = found.sizes[~repeated & ~found.disambiguation]
     wanted = spec.filters.min_bytes
     min_bytes = auto_min_bytes(articles) if wanted == "auto" else wanted
-    kept: list[int] = []
-    ids: set[int] = set()
-    for place, (page_id, places) in enumerate(zip(found.ids, found.places(), strict=True)):
-        if found.disambiguation[place]:
-            reason = "disambiguation"
-        elif page_id in ids:
-            reason = "duplicate"
-        elif found.sizes[place] < min_bytes:
-            reason = "too_short"
-        elif found.counts and found.counts.share(places) > 0.5:
-            reason = "stub"
-        elif found.in_script[place] < spec.filters.language.least_in_script:
-            reason = "other_script"
-        else:
-            ids.add(page_id)
-            kept.append(place)
-            continue
-        funnel.leave_out(reason, page_id)
-    return np.array(kept, dtype=np.int64), min_bytes
+    # A text that stands four times over is a duplicate, not a stub: its 5-grams count once.
+    stubs = found.stubs(~found.repeated, bits) if bits else np.zeros(len(found), dtype=bool)
+    reasons = {
+        "disambiguation": found.disambiguation,
+        "too_short": found.sizes < min_bytes,
+        "stub": stubs,
+        "other_script": ~found.fitting.astype(bool),
+    }
+    left = ~repeated
+    kept = left & ~np.any(list(reasons.values()), axis=0)
+    reasons["duplicate"] = again = _id_again(found.ids, kept) & ~found.disambiguation
+    for reason in ("disambiguation", "duplicate", "too_short", "stub", "other_script"):
+        here = left & reasons[reason]
+        funnel.leave_out(reason, found.ids[here])
+        left &= ~here
+    return np.flatnonzero(kept & ~again), min_bytes
+
+
+def _id_again(ids: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """(n,) bool: whose id is that of an earlier candidate of those kept. ids: (n,); kept: (n,) bool."""
+    places = np.flatnonzero(kept)
+    order = places[np.argsort(ids[places], kind="stable")]  # so that the earliest of an id comes first
+    if not len(order):
+        return np.zeros(len(ids), dtype=bool)
+    first = np.minimum(np.searchsorted(ids[order], ids), len(order) - 1)
+    return (ids[order][first] == ids) & (order[first] < np.arange(len(ids)))
 
 
 def _foreign(found: Candidates, kept: np.ndarray, spec: CorpusSpec, inputs: Mapping[str, Path], run: Run) -> np.ndarray:
     """(n,) bool: which of the candidates at `kept` an identifier finds to be in another language."""
-    settings, texts = spec.filters.language, Texts(found)
+    settings = spec.filters.language
     if settings.identifier is None or not len(kept):
         return np.zeros(len(kept), dtype=bool)
     samples = {role.removeprefix("against_"): sample_of_corpus(Corpus(path)) for role, path in inputs.items()}
     if samples:
-        samples[spec.language] = [texts.title_and_text(place)[1] for place in kept[:: stride(len(kept))]]
+        samples[spec.language] = found.texts(kept[:: stride(len(kept))])
     identifier = identifier_for(settings, spec.language, samples)
     gone = np.zeros(len(kept), dtype=bool)
     for start in range(0, len(kept), _DOCUMENTS_A_REPORT):
         run.progress(start, len(kept), "documents", "telling languages")
-        several = [texts.title_and_text(place)[1] for place in kept[start : start + _DOCUMENTS_A_REPORT]]
+        several = found.texts(kept[start : start + _DOCUMENTS_A_REPORT])
         gone[start : start + len(several)] = foreign(several, spec.language, settings, identifier)
     return gone
 
@@ -189,7 +183,7 @@ def _repeated(found: Candidates, kept: np.ndarray, spec: CorpusSpec, folder: Pat
     """
     if spec.filters.near_duplicates is None:
         return np.zeros(len(kept), dtype=bool)
-    ids = np.array(found.ids)[kept]
+    ids = found.ids[kept]
     with (folder / "signatures.bin").open("w+b") as scratch:
         groups = near_duplicate_groups(found.signatures(kept), ids, spec.filters.near_duplicates, scratch)
     return groups != ids
@@ -197,8 +191,7 @@ def _repeated(found: Candidates, kept: np.ndarray, spec: CorpusSpec, folder: Pat
 
 def _without(gone: np.ndarray, reason: str, found: Candidates, kept: np.ndarray, funnel: Funnel) -> np.ndarray:
     """`kept` without those that are gone, which the funnel counts."""
-    for place in kept[gone]:
-        funnel.leave_out(reason, found.ids[place])
+    funnel.leave_out(reason, found.ids[kept[gone]])
     return kept[~gone]
 
 
@@ -236,21 +229,19 @@ def split_ends(positions: np.ndarray, splits: Splits) -> tuple[int, int]:
 
 def _split(found: Candidates, kept: np.ndarray, spec: CorpusSpec, funnel: Funnel) -> dict[str, np.ndarray]:
     """Split -> places of its documents in order of id. The byte budget takes train documents by position."""
-    positions = np.array([position(found.ids[place]) for place in kept])
+    positions = np.fromiter(map(position, found.ids[kept].tolist()), dtype=np.float64, count=len(kept))
     order = np.argsort(positions, kind="stable")
     by_hash = kept[order]
     test, valid = split_ends(positions[order], spec.splits)
     train = by_hash[valid:]
     if spec.max_bytes is not None:
-        sizes = np.cumsum([found.sizes[place] for place in train])
+        sizes = np.cumsum(found.sizes[train], dtype=np.int64)
         fitting = int(np.searchsorted(sizes, spec.max_bytes, side="right"))
         if not fitting:
             raise DataError(
                 f"max_bytes is {spec.max_bytes}, and the first document drawn for train has {sizes[0]} bytes; raise it"
             )
-        for place in train[fitting:]:
-            funnel.leave_out("over_budget", found.ids[place])
+        funnel.leave_out("over_budget", found.ids[train[fitting:]])
         train = train[:fitting]
     splits = {"train": train, "valid": by_hash[test:valid], "test": by_hash[:test]}
-    ids = np.array(found.ids)
-    return {split: places[np.argsort(ids[places], kind="stable")] for split, places in splits.items()}
+    return {split: places[np.argsort(found.ids[places], kind="stable")] for split, places in splits.items()}

@@ -15,6 +15,7 @@ _MAX_PAGE = 1 << 22
 """Characters of one page; MediaWiki's own limit is 2 MiB."""
 _MAX_TAG = 1 << 23
 _MAX_DEPTH = 32
+_LARGEST = 2**63 - 1
 _ROOT = b'<mediawiki version="0.11">'
 
 
@@ -92,6 +93,10 @@ class Export:
         if not self._started:
             raise DataError(f"{self.path}: the file is empty; fetch it again")
         self._parse(b"", True)
+
+    def drop(self) -> None:
+        """Lets go of the parser, which holds this object: else both stay until cycles are looked for, 0.1 MB each."""
+        del self._parser
 
     def _parse(self, data: bytes, last: bool) -> None:
         try:
@@ -189,9 +194,12 @@ class Export:
 
     def _whole(self, digits: str, what: str) -> int:
         try:
-            return int(digits)
+            number = int(digits)
         except ValueError:
             raise DataError(f"{self.path}: a {what} is {digits[:40]!r}, not a number") from None
+        if abs(number) > _LARGEST:
+            raise DataError(f"{self.path}: a {what} is {digits[:40]}, more than 64 bits hold")
+        return number
 
 
 class Dump:

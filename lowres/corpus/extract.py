@@ -1,35 +1,33 @@
 """What is done to one block of a source, in whatever process: its pages are read, cleaned and written to a file.
 
-A block's file holds all that the second pass asks for. It is renamed into place when it is whole, so a build that was
+A block's file holds all that later passes ask for. It is renamed into place when it is whole, so a build that was
 killed goes on behind its last finished block, and how many processes there were cannot be told from what they wrote.
 """
 
 import hashlib
-import json
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from lowres.corpus.block_file import BlockWriter
 from lowres.corpus.documents import read_jsonl, read_parquet, read_text
 from lowres.corpus.dump import Export, Page
-from lowres.corpus.filters import templates_of, title_suffix, told_by
+from lowres.corpus.filters import REASONS, templates_of, title_suffix, told_by
 from lowres.corpus.namespaces import MAIN, Namespaces
-from lowres.corpus.near import PERMUTATIONS, Signatures
-from lowres.corpus.source import Source, Truncated, page_begins
+from lowres.corpus.near import Signatures
+from lowres.corpus.source import CHUNK, Source, Truncated, page_begins
 from lowres.corpus.wikitext import clean, plain_blocks
 from lowres.errors import DataError
 from lowres.text.normalise import Normalisation, normalise
 from lowres.text.scripts import share_in_script
 from lowres.text.shingles import places
 
-_MAGIC = b"lowres block 2\0\0"
-_SHINGLES = 7  # the place in a row of `Row.shingles`
-_HEAD = struct.Struct("<16sQQQQQ?")
+_OPENINGS = ("{{", "[[", "<")
+_MOST_OPENINGS = 1 << 18
+"""Of a page that is cleaned: its marks take some 130 bytes each. A page of 2 MiB with so many holds little else."""
+_REASONS = {reason: place for place, reason in enumerate(REASONS, 1)}
 
 
 class Unaligned(DataError):
@@ -105,10 +103,8 @@ class Extractor:
         self._namespaces = Namespaces()
         self._signature_of = Signatures() if job.signatures else None
         self._export: Export | None = None
-        self._rows: list[list[Any]] = []
-        self._texts: list[bytes] = []
+        self._block = BlockWriter(job.bits)
         self._unhashed: list[str] = []
-        self._signatures: list[np.ndarray] = []
 
     def take(self, piece: Piece) -> None:
         """Reads a piece; with the last one of its block, the block's file is written."""
@@ -116,17 +112,22 @@ class Extractor:
             for page in self._pages(piece):
                 self._add(page)
             if piece.cut:
-                self._rows.append(["truncated", 0, 0, []])
+                self._leave_out("truncated", 0)
         except BaseException:
             self._forget()
             raise
         if not piece.more:
-            self._write(piece)
+            self._block.places(places(self._unhashed, self._job.bits))
+            self._block.write(self._job.block(piece.number), piece.position, piece.last)
             self._forget()
 
     def _forget(self) -> None:
-        self._export = None
-        self._rows, self._texts, self._unhashed, self._signatures = [], [], [], []
+        if self._export:
+            self._export.drop()
+        self._export, self._block, self._unhashed = None, BlockWriter(self._job.bits), []
+
+    def _leave_out(self, reason: str, page_id: int, source_bytes: int = 0) -> None:
+        self._block.page(_REASONS[reason], page_id, source_bytes)
 
     def _pages(self, piece: Piece) -> Iterator[Page]:
         job, file = self._job, self._job.files[piece.file]
@@ -145,7 +146,8 @@ class Extractor:
             self._export = Export(file.path, None if piece.begins else file.encoding)
         export = self._export
         if piece.data is not None:
-            yield from export.feed(piece.data)
+            for start in range(0, len(piece.data), CHUNK):  # not all its pages at once
+                yield from export.feed(piece.data[start : start + CHUNK])
         else:
             yield from self._stream_pages(piece, file, export)
         if piece.ends:
@@ -154,7 +156,7 @@ class Extractor:
             except Truncated:
                 if not self._job.allow_truncated:
                     raise
-                self._rows.append(["truncated", export.open_id, 0, []])
+                self._leave_out("truncated", export.open_id)
         elif not piece.more and export.open_page:
             raise Unaligned(f"{file.path}: a bz2 stream ends within a page")
 
@@ -173,122 +175,40 @@ class Extractor:
 
     def _add(self, page: Page) -> None:
         """A row for the page, and its text with all that is told from it where it may be a document."""
-        is_dump = self._job.format == "mediawiki"
+        is_dump, block = self._job.format == "mediawiki", self._block
         told = told_by(page, self._namespaces) if is_dump else []
-        head = [page.id, len(page.text.encode()), told]
-        if page.ns != MAIN:
-            self._rows.append(["other_namespace", *head])
+        size = len(page.text.encode())
+        if page.ns != MAIN or page.redirect is not None:
+            self._leave_out("redirect" if page.ns == MAIN else "other_namespace", page.id, size)
+            block.note(told, None)
             return
-        if page.redirect is not None:
-            self._rows.append(["redirect", *head])
-            return
-        text = clean(page.text, self._namespaces, page.title) if is_dump else plain_blocks(page.text)
-        text = normalise(text, self._job.normalisation)
-        suffix = title_suffix(page.title)
+        text = self._cleaned(page) if not page.too_long else ""
         if not text:
-            self._rows.append(["too_long" if page.too_long else "empty", *head, suffix])
+            reason = "too_long" if page.too_long else "empty" if text is not None else "unreadable"
+            self._leave_out(reason, page.id, size)
+            block.note(told, title_suffix(page.title))
             return
-        title, encoded = page.title.encode(), text.encode()
-        digest = hashlib.blake2b(encoded, digest_size=16).hexdigest()
+        block.page(0, page.id, size)
+        block.note(told, title_suffix(page.title))
+        encoded = text.encode()
+        digest = hashlib.blake2b(encoded, digest_size=16).digest()
+        in_script = share_in_script(text, self._job.script) if self._job.script else 1.0
         templates = templates_of(page.text) if is_dump else []
-        row = ["", *head, suffix, len(title), len(encoded), 0, digest, templates]
-        if self._job.script:
-            row.append(share_in_script(text, self._job.script))
+        block.candidate(page.title.encode(), encoded, digest, templates, in_script)
         if self._job.bits:
             self._unhashed.append(text)
         if self._signature_of:
-            self._signatures.append(self._signature_of(text))
-        self._texts += [title, encoded]
-        self._rows.append(row)
+            block.signature(self._signature_of(text))
 
-    def _write(self, piece: Piece) -> None:
-        hashed = places(self._unhashed, self._job.bits)
-        for row, each in zip((row for row in self._rows if not row[0]), hashed, strict=False):
-            row[_SHINGLES] = len(each)
-        rows = json.dumps(self._rows, ensure_ascii=False, separators=(",", ":")).encode()
-        texts = b"".join(self._texts)
-        every_place, signatures = (b"".join(map(np.ndarray.tobytes, each)) for each in (hashed, self._signatures))
-        sizes = map(len, (rows, texts, every_place, signatures))
-        final = self._job.block(piece.number)
-        partial = final.with_suffix(".partial")
-        with partial.open("wb") as file:
-            file.write(_HEAD.pack(_MAGIC, *sizes, piece.position, piece.last))
-            file.writelines((rows, texts, every_place, signatures))
-        partial.rename(final)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A page as its block's file tells of it.
-
-    reason: why it is no document; "": it may be one. told, suffix, templates: see `Disambiguation`. title_size, size:
-    UTF-8 bytes of title and text. shingles: how many places it has. in_script: the share of its letters that are of the
-    script that was asked for.
-    """
-
-    reason: str
-    id: int
-    source_bytes: int
-    told: list[tuple[str, str | None]]
-    suffix: str | None = None
-    title_size: int = 0
-    size: int = 0
-    shingles: int = 0
-    digest: str = ""
-    templates: tuple[str, ...] = ()
-    in_script: float = 1.0
-
-
-@dataclass(frozen=True)
-class BlockFile:
-    """A finished block.
-
-    texts_at, places_at, signatures_at: where in the file its texts, its shingle places and its signatures begin, in
-    bytes. position: how far into the source it ends. last: no block follows.
-    """
-
-    path: Path
-    texts_at: int
-    places_at: int
-    signatures_at: int
-    position: int
-    last: bool
-
-    @classmethod
-    def read(cls, path: Path) -> "BlockFile | None":
-        """The block in a file; None where there is none, or it is not whole."""
+    def _cleaned(self, page: Page) -> str | None:
+        """The page's text, normalised; None where it cannot be cleaned, so that one odd page stops no build."""
+        if self._job.format != "mediawiki":
+            return normalise(plain_blocks(page.text), self._job.normalisation)
+        if sum(map(page.text.count, _OPENINGS)) > _MOST_OPENINGS:
+            return None
         try:
-            with path.open("rb") as file:
-                head = file.read(_HEAD.size)
-            size = path.stat().st_size
-        except FileNotFoundError:
+            return normalise(clean(page.text, self._namespaces, page.title), self._job.normalisation)
+        except MemoryError:  # of the machine, not of the page: the build must not depend on it
+            raise
+        except Exception:  # noqa: BLE001 - counted as `unreadable`, with the page's id
             return None
-        if len(head) < _HEAD.size or not head.startswith(_MAGIC):
-            return None
-        _, rows, texts, places, signatures, position, last = _HEAD.unpack(head)
-        texts_at = _HEAD.size + rows
-        places_at = texts_at + texts
-        signatures_at = places_at + places
-        whole = size == signatures_at + signatures
-        return cls(path, texts_at, places_at, signatures_at, position, last) if whole else None
-
-    def rows(self) -> list[Row]:
-        """Its pages in the source's order."""
-        return [Row(*row) for row in json.loads(self._bytes(_HEAD.size, self.texts_at))]
-
-    def texts(self) -> bytes:
-        """Titles and texts of its candidates, end to end."""
-        return self._bytes(self.texts_at, self.places_at)
-
-    def places(self) -> np.ndarray:
-        """The shingle places of all its candidates, end to end: (n,) uint32."""
-        return np.frombuffer(self._bytes(self.places_at, self.signatures_at), dtype=np.uint32)
-
-    def signatures(self) -> np.ndarray:
-        """The signatures of its candidates, where they were wanted: (n, 128) uint32."""
-        return np.frombuffer(self._bytes(self.signatures_at, None), dtype=np.uint32).reshape(-1, PERMUTATIONS)
-
-    def _bytes(self, start: int, stop: int | None) -> bytes:
-        with self.path.open("rb") as file:
-            file.seek(start)
-            return file.read(-1 if stop is None else stop - start)

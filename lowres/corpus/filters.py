@@ -1,8 +1,7 @@
 """Which pages are no documents: disambiguation pages, template-made stubs; and the count of all that was left out."""
 
 import re
-from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +15,7 @@ REASONS = (
     "other_namespace",
     "disambiguation",
     "too_long",
+    "unreadable",
     "truncated",
     "empty",
     "duplicate",
@@ -38,11 +38,11 @@ class Funnel:
         self._pages: dict[str, int] = {reason: 0 for reason in REASONS}
         self._examples: dict[str, list[int]] = {reason: [] for reason in REASONS}
 
-    def leave_out(self, reason: str, page_id: int) -> None:
-        """Counts one page under one of REASONS."""
-        self._pages[reason] += 1
-        if len(self._examples[reason]) < _EXAMPLES:
-            self._examples[reason].append(page_id)
+    def leave_out(self, reason: str, page_ids: np.ndarray | Sequence[int]) -> None:
+        """Counts pages under one of REASONS."""
+        self._pages[reason] += len(page_ids)
+        room = _EXAMPLES - len(self._examples[reason])
+        self._examples[reason] += [int(page_id) for page_id in page_ids[:room]]
 
     def rows(self) -> list[dict[str, Any]]:
         """[{reason, pages, example_ids}] in the order of REASONS, zeros included."""
@@ -144,15 +144,12 @@ class Disambiguation:
 
     Which templates those are is known for some languages, and told by the dump: `MediaWiki:Disambiguationspage` lists
     them, a template of the kind holds `__DISAMBIG__`, and redirects to one are names of it. A dump may give templates
-    after the articles that use them, so `add` takes what pages use and `found` answers at the end.
+    after the articles that use them, so `names` is asked at the end.
     """
 
     def __init__(self, language: str):
         self._known = set(_EVERYWHERE) | {_key(name) for name in _DISAMBIGUATION.get(language, "").split(",") if name}
         self._redirects: dict[str, str] = {}
-        self._numbers: dict[str, int] = {}
-        self._used = array("q")
-        self._starts = array("q", [0])
 
     def learn(self, told: Iterable[tuple[str, str | None]]) -> None:
         """Takes what `told_by` found in a page."""
@@ -166,26 +163,15 @@ class Disambiguation:
         """Whether the suffix of a title (see `title_suffix`) says so itself."""
         return suffix in self._known
 
-    def add(self, templates: Iterable[str]) -> None:
-        """Remembers the templates of the next page, as `templates_of` gives them."""
-        numbers = self._numbers
-        for name in templates:
-            self._used.append(numbers.setdefault(name, len(numbers)))
-        self._starts.append(len(self._used))
-
-    def found(self) -> list[bool]:
-        """For each page that was added: whether it uses a template of the kind."""
-        names = self._known | {name for name, target in self._redirects.items() if target in self._known}
-        wanted = {number for name, number in self._numbers.items() if name in names}
-        used, starts = self._used, self._starts
-        return [
-            any(number in wanted for number in used[starts[page] : starts[page + 1]]) for page in range(len(starts) - 1)
-        ]
+    def names(self) -> frozenset[str]:
+        """The templates that mark such a page, as `templates_of` names them."""
+        return frozenset(self._known | {name for name, target in self._redirects.items() if target in self._known})
 
 
 # --- template-made stubs ---------------------------------------------------------------------------------------------
 
 _COMMON = 4
+_PAGES_A_STEP = 255 - _COMMON  # so many more than four fit into a byte
 
 
 class ShingleCounts:
@@ -198,21 +184,28 @@ class ShingleCounts:
     def __init__(self, bits: int):
         self._counts = np.zeros(1 << bits, dtype=np.uint8)
 
-    def add(self, places: np.ndarray) -> None:
-        """Counts the 5-grams of one page (see `lowres.text.shingles.places`)."""
-        self._counts[places] = np.minimum(self._counts[places], _COMMON - 1) + 1
+    def add(self, places: np.ndarray, lengths: np.ndarray) -> None:
+        """Counts the 5-grams of several pages, end to end. lengths: (pages,) how many each has, each of them once."""
+        ends = np.cumsum(lengths)
+        for first in range(0, len(lengths), _PAGES_A_STEP):
+            last = min(first + _PAGES_A_STEP, len(lengths)) - 1
+            step = places[ends[first] - lengths[first] : ends[last]]
+            np.add.at(self._counts, step, np.uint8(1))
+            self._counts[step] = np.minimum(self._counts[step], _COMMON)
 
-    def share(self, places: np.ndarray) -> float:
-        """The share of a page's 5-grams that stand in four or more pages; 0 for a page without any."""
-        return float(np.mean(self._counts[places] >= _COMMON)) if len(places) else 0.0
+    def common(self, places: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """(pages,) int64: how many 5-grams of each page stand in four or more pages."""
+        found = np.concatenate([[0], np.cumsum(self._counts[places] >= _COMMON)])
+        ends = np.cumsum(lengths)
+        return found[ends] - found[ends - lengths]
 
 
 def table_bits(source_bytes: int) -> int:
-    """log2 of the counters for a raw file of so many bytes: two a byte, from 2**20 to 2**28 (256 MiB)."""
+    """log2 of the counters for a raw file of so many bytes: two a byte, from 2**20 to 2**28."""
     return min(28, max(20, (2 * source_bytes).bit_length()))
 
 
-def auto_min_bytes(sizes: Iterable[int]) -> int:
+def auto_min_bytes(sizes: np.ndarray | Sequence[int]) -> int:
     """The tenth percentile of the documents' sizes, held between 100 and 500 bytes."""
-    ordered = sorted(sizes)
-    return min(500, max(100, ordered[len(ordered) // 10])) if ordered else 100
+    ordered = np.sort(np.asarray(sizes))
+    return min(500, max(100, int(ordered[len(ordered) // 10]))) if len(ordered) else 100

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from lowres.artifacts import Corpus
 from lowres.corpus.spec import LanguageFilter
@@ -203,6 +202,8 @@ def stride(count: int) -> int:
 
 def sample_of_corpus(corpus: Corpus) -> list[str]:
     """At most 2,000 texts of the train split, evenly spread."""
+    import pyarrow.parquet as pq  # here, so that who builds a corpus without this does not hold it while reading
+
     count = pq.ParquetFile(corpus.path / "train.parquet").metadata.num_rows
     return list(islice(corpus.texts("train"), 0, None, stride(count)))
 

@@ -6,6 +6,7 @@ Jaccard similarity, give or take 0.035 at 0.8. Bands of a signature say which pa
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from mmap import ACCESS_READ, mmap
 from typing import BinaryIO
 
 import numpy as np
@@ -18,16 +19,18 @@ _RECALL = 0.99
 _SHINGLES_A_STEP = 512  # times 128 permutations times 4 bytes: what a core's cache holds
 _ROWS_A_STEP = 4096
 _COMPARED_IN_FULL = 1000
+_BUCKETS_A_MAPPING = 64
 
 
 class Signatures:
     """text -> its MinHash signature, (128,) uint32: of the text alone, so any process may compute it."""
 
     def __init__(self) -> None:
-        from datasketch import MinHash  # over a second, and few corpora ask for it
-
-        permutations = np.asarray(MinHash(num_perm=PERMUTATIONS, seed=_SEED, scheme="affine32").permutations)
-        self._factors, self._terms = permutations
+        # Those of datasketch's MinHash(128, seed=1, scheme="affine32"): h -> a h + b modulo 2**32, a odd. To import
+        # datasketch takes a second and 47 MB in every process; a test holds them equal.
+        drawn = np.random.RandomState(_SEED)
+        self._factors = drawn.randint(0, 1 << 31, PERMUTATIONS, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+        self._terms = drawn.randint(0, 1 << 32, PERMUTATIONS, dtype=np.uint32)
         self._permuted = np.empty((_SHINGLES_A_STEP, PERMUTATIONS), dtype=np.uint32)
 
     def __call__(self, text: str) -> np.ndarray:
@@ -66,10 +69,10 @@ def near_duplicate_groups(
 ) -> np.ndarray:
     """(n,) int64: the smallest id of each document's group; a document that is like no other is its own group.
 
-    signatures: n times (128,) uint32, read once. ids: (n,), all different. threshold: least estimated Jaccard
+    signatures: (m, 128) uint32, n in all, read once. ids: (n,), all different. threshold: least estimated Jaccard
     similarity of near-duplicates, in (0, 1]. scratch: an empty file open for writing and reading, 512 bytes a document.
     A group holds all that is linked by a chain of near-duplicates. The order of the documents plays no part. Memory:
-    some 60 bytes a document, and the file's pages as the system sees fit.
+    some 60 bytes a document and 20 MB of the file.
     """
     for signature in signatures:
         scratch.write(np.ascontiguousarray(signature, dtype=np.uint32).tobytes())
@@ -77,17 +80,33 @@ def near_duplicate_groups(
     names = np.asarray(ids, dtype=np.int64)
     if len(names) < 2:
         return names.copy()
-    table = np.memmap(scratch, dtype=np.uint32, mode="r", shape=(len(names), PERMUTATIONS))
     count, rows = bands(threshold)
     needed = int(np.ceil(threshold * PERMUTATIONS - 1e-9))
     labels = np.arange(len(names))
     for band in range(count):
-        keys = _band_keys(table[:, band * rows : (band + 1) * rows])
-        links = [_links(bucket, table, labels, needed) for bucket in _buckets(keys, names)]
-        labels = _joined(labels, [link for found in links for link in found])
+        columns = slice(band * rows, (band + 1) * rows)
+        keys = np.concatenate([_band_keys(chunk[:, columns]) for chunk in _chunks(scratch)])
+        links: list[tuple[int, int]] = []
+        for number, bucket in enumerate(_buckets(keys, names)):
+            if number % _BUCKETS_A_MAPPING == 0:
+                table = _mapped(scratch)
+            links += _links(bucket, table, labels, needed)
+        labels = _joined(labels, links)
     smallest = np.full(len(names), np.iinfo(np.int64).max)
     np.minimum.at(smallest, labels, names)
     return smallest[labels]
+
+
+def _chunks(scratch: BinaryIO) -> Iterator[np.ndarray]:
+    """The signatures from the first on, (m, 128) uint32 at a time."""
+    scratch.seek(0)
+    while chunk := scratch.read(_ROWS_A_STEP * PERMUTATIONS * 4):
+        yield np.frombuffer(chunk, dtype=np.uint32).reshape(-1, PERMUTATIONS)
+
+
+def _mapped(scratch: BinaryIO) -> np.ndarray:
+    """All signatures, (n, 128) uint32, as they stand in the file: what is read of them counts as memory held."""
+    return np.frombuffer(mmap(scratch.fileno(), 0, access=ACCESS_READ), dtype=np.uint32).reshape(-1, PERMUTATIONS)
 
 
 def _band_keys(columns: np.ndarray) -> np.ndarray:
@@ -145,13 +164,18 @@ def _agreeing(table: np.ndarray, one: int, others: np.ndarray) -> np.ndarray:
 
 
 def _joined(labels: np.ndarray, links: list[tuple[int, int]]) -> np.ndarray:
-    """(n,) labels of groups, those that a link ties together made one."""
-    from scipy.sparse import coo_array  # here for the same reason as datasketch
-    from scipy.sparse.csgraph import connected_components
+    """(n,) labels of groups, those that a link ties together made one.
 
+    scipy's connected_components takes 20 MB to import, which is all held while the tables are written.
+    """
     if not links:
         return labels
     ends = labels[np.array(links)]
-    count = len(labels)
-    graph = coo_array((np.ones(len(links), dtype=np.int8), (ends[:, 0], ends[:, 1])), shape=(count, count))
-    return connected_components(graph, directed=False)[1][labels]
+    least = np.arange(len(labels))  # the least label that each is known to be tied to
+    while True:
+        found = least.copy()
+        np.minimum.at(found, ends.ravel(), np.repeat(least[ends].min(axis=1), 2))
+        found = found[found]
+        if np.array_equal(found, least):
+            return least[labels]
+        least = found

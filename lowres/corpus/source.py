@@ -12,7 +12,8 @@ from typing import IO, Any
 
 from lowres.errors import DataError
 
-_CHUNK = 1 << 18
+CHUNK = 1 << 18
+"""Bytes that are decompressed at a time."""
 MAX_LINE = 1 << 26
 """Bytes of one line of JSON lines or plain text."""
 _XZ_MEMORY = 1 << 28
@@ -86,7 +87,7 @@ class Source:
     def lines(self) -> Iterator[bytes]:
         """The decompressed lines without their ends. Raises DataError as `chunks` does, and on a line over 64 MiB."""
         left = b""
-        for block in cut_behind((b"\n",), self.chunks(), _CHUNK, self.path):
+        for block in cut_behind((b"\n",), self.chunks(), CHUNK, self.path):
             *lines, left = block.split(b"\n")
             yield from lines
         if left:
@@ -118,7 +119,7 @@ def _decompressed(raw: IO[bytes], length: int) -> Iterator[bytes]:
     raw.seek(-len(magic), 1)
     if magic.startswith(b"\x1f\x8b"):
         unzipped = gzip.GzipFile(fileobj=raw)
-        return iter(lambda: unzipped.read1(_CHUNK), b"")
+        return iter(lambda: unzipped.read1(CHUNK), b"")
     pieces = _pieces(raw, length)
     if magic.startswith(b"BZh"):
         return _streams(pieces, bz2.BZ2Decompressor, b"BZh")
@@ -130,7 +131,7 @@ def _decompressed(raw: IO[bytes], length: int) -> Iterator[bytes]:
 
 
 def _pieces(raw: IO[bytes], length: int) -> Iterator[bytes]:
-    while length > 0 and (piece := raw.read(min(_CHUNK, length))):
+    while length > 0 and (piece := raw.read(min(CHUNK, length))):
         length -= len(piece)
         yield piece
 
@@ -150,7 +151,7 @@ def _streams(pieces: Iterator[bytes], new: Any, magic: bytes) -> Iterator[bytes]
                     left = b""
                     break
                 decompressor = new()
-            data = decompressor.decompress(left, _CHUNK)
+            data = decompressor.decompress(left, CHUNK)
             left = decompressor.unused_data if decompressor.eof else b""
             if data:
                 yield data
@@ -175,7 +176,7 @@ def _zstd_frames(pieces: Iterator[bytes]) -> Iterator[bytes]:
                     within, left = not frame.eof, frame.unused_data
                     if frame.eof:
                         frame = frames.decompressobj()
-                if len(held) >= _CHUNK:
+                if len(held) >= CHUNK:
                     yield bytes(held)
                     held.clear()
     except ZstdError as fault:
@@ -233,7 +234,7 @@ def _find(file: IO[bytes], mark: bytes, position: int, within: int | None = None
     """Where `mark` next stands in `file`, from `position` on."""
     file.seek(position)
     held, end = b"", None if within is None else position + within
-    while chunk := file.read(_CHUNK):
+    while chunk := file.read(CHUNK):
         held += chunk
         if (at := held.find(mark)) >= 0:
             return position + at

@@ -65,15 +65,33 @@ def test_a_file_and_its_card_are_one_corpus_written_where_the_user_wants_it(tmp_
         (("no/such", "--language", "vie"), 2, "no/such: no such card"),
         (("dump", "--language", "ltg"), 1, "the wiki in 'vi', and the corpus is declared as 'ltg'"),
         (("cut", "--language", "vie"), 1, "truncated"),
+        (("bomb", "--language", "vie"), 1, "bomb: it declares a document type"),
+        (("flipped", "--language", "vie"), 1, "fetch it again"),
     ],
 )
 def test_a_fault_is_one_line(tmp_path, lowres, capsys, arguments, code, said):
     xml = bz2.decompress(MINI.read_bytes())
     (tmp_path / "cut").write_bytes(xml[: len(xml) // 2])
+    (tmp_path / "bomb").write_bytes(b"<!DOCTYPE m [<!ENTITY a 'aa'><!ENTITY b '&a;&a;'>]>" + xml)
+    packed = bytearray(MINI.read_bytes())
+    packed[len(packed) // 2] ^= 1
+    (tmp_path / "flipped").write_bytes(packed)
     assert lowres(*arguments) == code
     lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("  build corpus")]
     assert len(lines) == 1 and lines[0].startswith("lowres: ") and said in lines[0]
     assert not list((tmp_path / "store/artifacts").glob("*/*")) and not list((tmp_path / "store/building").iterdir())
+
+
+def test_hostile_pages_are_told_by_their_reason_and_the_others_stay(tmp_path, lowres, capsys):
+    page = "<page><title>../{0}</title><ns>0</ns><id>{0}</id><revision><id>1</id><text>{1}</text></revision></page>"
+    texts = ["{{" * 100_000, "&lt;ref>" * 40_000, "[[" * 10_000 + "a" + "]]" * 10_000, "a " * 2_500_000, ""]
+    odd = "".join(page.format(10**9 + number, text) for number, text in enumerate(texts)).encode()
+    xml = bz2.decompress(MINI.read_bytes())
+    (tmp_path / "odd").write_bytes(xml.replace(b"</mediawiki>", odd + b"</mediawiki>"))
+    assert lowres("odd", "--language", "vie") == 0
+    said = capsys.readouterr().out
+    assert "155 documents (" in said  # those of the dump itself
+    assert "left out: too long: 1\n" in said and "left out: empty: 3\n" in said and "left out: too short: 1\n" in said
 
 
 def test_a_cut_dump_is_built_if_the_user_says_so(tmp_path, finder):

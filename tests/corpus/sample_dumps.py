@@ -4,8 +4,11 @@ import bz2
 import random
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
-from lowres.corpus.extract import BlockFile, Extraction, SourceFile
+from lowres.corpus.block_file import BlockFile, partitions
+from lowres.corpus.extract import Extraction, SourceFile
+from lowres.corpus.filters import REASONS
 from lowres.text.normalise import Normalisation
 
 HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="vi">
@@ -68,8 +71,35 @@ def extraction(paths: Path | tuple[Path, ...], folder: Path, form: str = "mediaw
     )
 
 
-def content(blocks: Iterable[BlockFile]) -> tuple[list, bytes, list[int]]:
+class Row(NamedTuple):
+    """A page as a block tells of it."""
+
+    id: int
+    reason: str
+    source_bytes: int
+    told: tuple
+    candidate: tuple
+
+
+def rows_of(block: BlockFile) -> list[Row]:
+    """The pages of a block, with all that its tables say of each."""
+    notes = {note.row: (note.told, note.suffix) for note in block.notes()}
+    candidates = block.candidates()
+    lengths = [block.places(partition)[1] for partition in range(partitions(20))][0]
+    told = zip(candidates.tolist(), block.templates(), lengths.tolist(), strict=True)
+    of_page = {each[0][0]: (*map(str, each[0][1:]), each[1], each[2]) for each in told}
+    return [
+        Row(page_id, ("", *REASONS)[reason], size, notes.get(row, ()), of_page.get(row, ()))
+        for row, (reason, page_id, size) in enumerate(block.pages().tolist())
+    ]
+
+
+def content(blocks: Iterable[BlockFile]) -> tuple[list[Row], bytes, list[int]]:
     """All that blocks hold, end to end."""
     blocks = list(blocks)
-    rows = [row for block in blocks for row in block.rows()]
-    return rows, b"".join(block.texts() for block in blocks), [n for block in blocks for n in block.places().tolist()]
+    rows = [row for block in blocks for row in rows_of(block)]
+    return (
+        rows,
+        b"".join(block.texts() for block in blocks),
+        [n for block in blocks for n in block.places(0)[0].tolist()],
+    )

@@ -147,7 +147,7 @@ def test_duplicates_short_texts_and_stubs_go_and_can_be_kept(tmp_path):
     left_out = {row["reason"]: row["pages"] for row in facts["funnel"]}
     assert (left_out["empty"], left_out["duplicate"], left_out["too_short"], left_out["stub"]) == (1, 4, 1, 6)
     assert sum(facts["documents"].values()) == 21
-    open_filters = Filters(min_bytes=0, stubs=False, duplicates=False)
+    open_filters = Filters(min_bytes=0, stubs=False, duplicates=False, near_duplicates=None)
     _, facts = build(tmp_path / "b", source, "jsonl", filters=open_filters)
     assert sum(facts["documents"].values()) == 20 + 6 + 5 + 1
 
@@ -156,7 +156,7 @@ def test_near_duplicates_leave_their_smallest_id_and_straddle_no_split(tmp_path)
     texts = [words(n // 3, 100) + f" {words(n + 500, n % 3)}" for n in range(240)]
     source = lines(tmp_path, texts)
     open_filters = {"min_bytes": 0, "stubs": False}
-    before, _ = build(tmp_path / "a", source, "jsonl", filters=Filters(**open_filters))
+    before, _ = build(tmp_path / "a", source, "jsonl", filters=Filters(**open_filters, near_duplicates=None))
     after, facts = build(tmp_path / "b", source, "jsonl", filters=Filters(**open_filters, near_duplicates=0.8))
     groups: dict[str, list[dict]] = {}
     for row in rows(before):
@@ -182,10 +182,12 @@ def test_documents_in_another_script_or_language_go(tmp_path):
         tmp_path / "b",
         lines(tmp_path / "b", [f"{english} {n}" * 9 for n in range(30)]),
         "jsonl",
-        filters=Filters(stubs=False),
+        filters=Filters(stubs=False, near_duplicates=None),
     )
     mixed = lines(tmp_path / "c", [*(f"Sinh viên đọc nhiều sách hay {n} " * 9 for n in range(30)), english * 9])
-    by_language = Filters(stubs=False, language=LanguageFilter(identifier="ngrams", against=("en/x",)))
+    by_language = Filters(
+        stubs=False, near_duplicates=None, language=LanguageFilter(identifier="ngrams", against=("en/x",))
+    )
     _, facts = build(tmp_path / "d", mixed, "jsonl", against=other.path, filters=by_language)
     left_out = {row["reason"]: row for row in facts["funnel"]}
     assert left_out["other_language"]["pages"] == 1
@@ -202,7 +204,7 @@ def test_near_duplicates_and_languages_are_told_over_blocks_and_by_any_number_of
     assert sum(len(text.encode()) for text in texts) > 1 << 21  # two blocks
     source = lines(tmp_path, texts)
     other = lines(tmp_path / "b", [f"{english} {n} " * 9 for n in range(30)])
-    against = build(tmp_path / "b", other, "jsonl", filters=Filters(stubs=False))[0].path
+    against = build(tmp_path / "b", other, "jsonl", filters=Filters(stubs=False, near_duplicates=None))[0].path
     language = LanguageFilter(script="Latn", identifier="ngrams", against=("en/x",))
     filters = Filters(stubs=False, near_duplicates=0.7, language=language)
     one, two = (build(tmp_path / str(n), source, "jsonl", threads=n, against=against, filters=filters) for n in (1, 2))

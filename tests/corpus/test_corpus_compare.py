@@ -13,6 +13,8 @@ from lowres.corpus.tables import SCHEMA
 from lowres.errors import DataError
 
 Documents = dict[str, list[tuple[int, str, str]]]
+COUNTING_POOL = pa.proxy_memory_pool(pa.default_memory_pool())
+"""Of the module: what was read through a pool may be let go of after the test, and a pool that is gone is a crash."""
 NONE: Documents = {"train": [], "valid": [], "test": []}
 
 
@@ -123,7 +125,7 @@ def test_memory_holds_a_row_group_and_not_the_corpus(tmp_path):
     rows = [(n, f"T{n}", f"{n} " * 20_000) for n in range(400)]
     a, b = written(tmp_path / "a", {"train": rows}, group=4), written(tmp_path / "b", {"train": rows[1:]}, group=4)
     total = sum(a[1].facts["bytes"].values())
-    usual, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    usual, pool = pa.default_memory_pool(), COUNTING_POOL
     del rows
     pa.set_memory_pool(pool)
     try:

@@ -125,6 +125,8 @@ BOMB = '<?xml version="1.0"?><!DOCTYPE m [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a
     "x &lt;", "&b;"
 )
 
+EXTERNAL = '<!DOCTYPE m [<!ENTITY a SYSTEM "file:///etc/passwd">]>' + TWO_PAGES.replace("x &lt;", "&a;")
+
 
 @pytest.mark.parametrize(
     ("data", "said"),
@@ -146,6 +148,9 @@ BOMB = '<?xml version="1.0"?><!DOCTYPE m [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a
         (bz2.compress(TWO_PAGES.encode())[:60] + b"\0" * 200, "damaged"),
         (TWO_PAGES.replace("<ns>0</ns>", "").encode(), "no <ns>"),
         (TWO_PAGES.replace("<id>3</id>", "<id>three</id>").encode(), "'three', not a number"),
+        (TWO_PAGES.replace("<id>3</id>", f"<id>{2**64}</id>").encode(), "more than 64 bits hold"),
+        (EXTERNAL.encode(), "document type"),
+        (TWO_PAGES.replace("</title>", "&lol;</title>", 1).encode(), "malformed XML at line 7 (undefined entity)"),
         ((HEAD + "<a>" * 50).encode(), "nest deeper"),
     ],
 )

@@ -3,12 +3,15 @@ import io
 from functools import cache
 from pathlib import Path
 
+import datasketch
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from lowres.corpus.near import PERMUTATIONS, Signatures, bands, near_duplicate_groups
+from lowres.corpus.near import PERMUTATIONS, Signatures, _joined, bands, near_duplicate_groups
 from lowres.text.shingles import of_words
 
 SIGNATURES = Signatures()
@@ -101,3 +104,21 @@ def test_no_document_and_one_document_are_groups(tmp_path):
     assert groups(tmp_path, {}) == {}
     assert groups(tmp_path, {7: "một"}) == {7: 7}
     assert near_duplicate_groups([], [], 0.8, io.BytesIO()).tolist() == []
+
+
+def test_permutations_are_those_of_datasketch():
+    shingles = np.random.default_rng(0).integers(0, 2**64, 300, dtype=np.uint64)
+    factors, terms = datasketch.MinHash(num_perm=128, seed=1, scheme="affine32").permutations
+    permuted = (shingles >> np.uint64(32)).astype(np.uint32)[:, None] * factors + terms
+    assert np.array_equal(Signatures().of_shingles(shingles), permuted.min(axis=0))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.integers(0, 29), st.integers(0, 29)), max_size=40), st.permutations(range(30)))
+def test_groups_are_joined_as_scipy_joins_them(links, labels):
+    labels = np.array(labels) % 25
+    ends = labels[np.array(links, dtype=int).reshape(-1, 2)]
+    graph = coo_array((np.ones(len(links)), (ends[:, 0], ends[:, 1])), shape=(30, 30))
+    wanted = connected_components(graph, directed=False)[1][labels]
+    joined = _joined(labels, links)
+    assert np.array_equal(joined[:, None] == joined, wanted[:, None] == wanted)
