@@ -99,7 +99,7 @@ def test_a_models_place_is_not_hashed_and_filters_that_are_off_are_not_either():
     settings = dict(identifier="fasttext", model_sha256="0" * 64)
     here, there = (LanguageFilter(model=path, **settings).hashed() for path in ("a.bin", "b/c.bin"))
     assert here == there and here["model_sha256"] == "0" * 64
-    assert set(Filters().hashed()) == {"min_bytes", "stubs", "duplicates"}
+    assert set(Filters(near_duplicates=False).hashed()) == {"min_bytes", "stubs", "duplicates"}
     assert Filters(near_duplicates=0.8).hashed()["near_duplicates"] == 0.8
     assert Filters(language=LanguageFilter(script="Latn")).hashed()["language"]["script"] == "Latn"
 
