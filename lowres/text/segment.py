@@ -77,7 +77,7 @@ class Segmenter:
             start = end
 
     def save(self, folder: Path) -> None:
-        """Writes `segmenter.json` and `model.safetensors`."""
+        """Writes `segmenter.json` and `segmenter.safetensors`."""
         trainer = self.trainer
         config = {
             "kind": "stanza-tokenizer",

@@ -10,18 +10,18 @@ from lowres.cards import TreebankCard
 from lowres.errors import RecipeError
 from lowres.fingerprint import file_sha256
 
-SEGMENTER_FILES = ("segmenter.json", "model.safetensors")
+SEGMENTER_FILES = ("segmenter.json", "segmenter.safetensors")
 """The files of a segmenter's folder."""
 
 
 class SegmenterSettings(Spec):
     """How a segmenter is trained: stanza's tokenizer, a two-storey bidirectional LSTM over characters."""
 
-    steps: int = Field(default=2000, ge=1)
+    steps: int = Field(default=1000, ge=1)
     """Batches, at most."""
-    eval_steps: int = Field(default=200, ge=1)
+    eval_steps: int = Field(default=100, ge=1)
     """The dev split is segmented every so many steps; the best of these models is the one that is kept."""
-    patience_steps: int = Field(default=1000, ge=1)
+    patience_steps: int = Field(default=500, ge=1)
     """Training ends where the dev split was no better for so many steps."""
     batch_size: int = Field(default=32, ge=1)
     """Windows of text, each of three mean sentences."""

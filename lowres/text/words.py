@@ -1,7 +1,7 @@
 """Words of a text, by white space or by a trained segmenter: the one way for counts, tokenizers and prediction."""
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -74,8 +74,3 @@ def lines_of_words(splitter: Splitter, texts: Sequence[str]) -> list[list[list[T
     lines = [text.split("\n") for text in texts]
     found = iter(splitter.paragraphs([line for text in lines for line in text]))
     return [[list(chain.from_iterable(next(found))) for _ in text] for text in lines]
-
-
-def count_words(splitter: Splitter, texts: Iterable[str]) -> int:
-    """Words of some texts; punctuation counts, as in treebanks."""
-    return sum(len(line) for text in texts for line in lines_of_words(splitter, [text])[0])
