@@ -95,12 +95,6 @@ def repository() -> Path:
     return REPOSITORY
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    """An empty place."""
-    return Place(tmp_path)
-
-
 @pytest.fixture(scope="session")
 def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A place where the quickstart was run, from its command line."""
