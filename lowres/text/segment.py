@@ -8,7 +8,7 @@ batches are stanza's; what is saved is ours: weights as safetensors, all else as
 import logging
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,9 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Segmenter:
-    """A trained segmenter. trainer: stanza's own frame around the network. expansions: contraction -> its words."""
+    """A trained segmenter. trainer: stanza's Trainer, which holds the network. expansions: contraction -> words."""
 
-    trainer: Trainer
+    trainer: Any
     language: str
     expansions: Mapping[str, tuple[str, ...]]
 
@@ -188,7 +188,7 @@ class _State:
     step: int = 0
     best_step: int = 0
     best_score: float = -1.0
-    best: dict[str, torch.Tensor] | None = None
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @classmethod
     def resumed(cls, work: Path, trainer: Trainer) -> "_State":

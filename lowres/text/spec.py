@@ -71,7 +71,7 @@ def trained_segmenter(card: TreebankCard, settings: SegmenterSettings | None = N
     """The request for a segmenter that learns from a treebank."""
     files = {f"{file.role}_sha256": file.pinned for file in card.files}
     given = (settings or SegmenterSettings()).model_dump()
-    return Node(TRAIN_SEGMENTER, SegmenterSpec(**given, **files, language=card.language))
+    return Node(TRAIN_SEGMENTER, SegmenterSpec.model_validate({**given, **files, "language": card.language}))
 
 
 def segmenter_at(folder: Path) -> Node:
