@@ -1,4 +1,4 @@
-"""Cards: TOML files under `corpora/` that declare a language, a corpus, a task or a tokenizer.
+"""Cards: TOML files under `corpora/` that declare a language, a corpus, a task, a treebank or a tokenizer.
 
 A card says where data comes from (URL pinned to a commit or a date, and sha256), its licence, its language, always
 named and never guessed, and a data statement. A card's name is its path below `corpora/` without `.toml`:
@@ -24,8 +24,9 @@ _PACKAGE = Path(__file__).parent
 class CardFile(Spec):
     """One raw file of a card.
 
-    role: what it holds: "all" (a corpus, or a task to be carved), "train", "dev", "test"; for parallel line files
-    "train:text" and "train:label"; for GPT-2's tokenizer "encoder" and "merges"; "index": of a multistream dump.
+    role: what it holds: "all" (a corpus, or a task to be carved), "train", "dev", "test" (of a task or a treebank); for
+    parallel line files "train:text" and "train:label"; for GPT-2's tokenizer "encoder" and "merges"; "index": of a
+    multistream dump.
     sha256: names the file everywhere. sha1: for a source that publishes no sha256; a download is checked by it, and
     `lowres fetch CARD --write` then fills in the sha256, without which no recipe runs.
     url: where those very bytes are served, pinned. derived: how the file was made, where no URL serves its bytes.
@@ -152,6 +153,22 @@ class TaskCard(Card):
     carving: Carving = Carving()
 
 
+class TreebankCard(Card):
+    """Text whose sentences and words were told by people: a treebank of Universal Dependencies, in CoNLL-U."""
+
+    card: Literal["treebank"]
+    script: str
+    """ISO 15924."""
+
+    @field_validator("files")
+    @classmethod
+    def _has_three_splits(cls, value: tuple[CardFile, ...]) -> tuple[CardFile, ...]:
+        roles = [file.role for file in value]
+        if sorted(roles) != ["dev", "test", "train"]:
+            raise ValueError(f"the roles are {', '.join(roles)}; a treebank has one file each of train, dev and test")
+        return value
+
+
 class TokenizerCard(Card):
     """A published tokenizer, from its files."""
 
@@ -178,7 +195,7 @@ class LanguageCard(Spec):
         return value
 
 
-AnyCard = TypeVar("AnyCard", CorpusCard, TaskCard, TokenizerCard, LanguageCard)
+AnyCard = TypeVar("AnyCard", CorpusCard, TaskCard, TreebankCard, TokenizerCard, LanguageCard)
 
 
 def check_language(code: str) -> None:
@@ -259,7 +276,12 @@ def read_card(name: str, kind: type[AnyCard]) -> tuple[AnyCard, Path]:
 def read_data_card(name: str) -> tuple[Card, Path]:
     """A card with files, of whichever kind, and its own file. Raises RecipeError with all its faults."""
     path = find_file("corpora", name)
-    kinds: dict[Any, type[Any]] = {"corpus": CorpusCard, "task": TaskCard, "tokenizer": TokenizerCard}
+    kinds: dict[Any, type[Any]] = {
+        "corpus": CorpusCard,
+        "task": TaskCard,
+        "treebank": TreebankCard,
+        "tokenizer": TokenizerCard,
+    }
     said = read_toml(path).get("card")
     if said not in kinds:
         raise RecipeError(f"{path}: card is {said!r}; one that has files is needed here: {', '.join(kinds)}")

@@ -9,14 +9,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from lowres.cards import CorpusCard, TaskCard, check_language, faults, find_file, read_card, read_toml, unpinned
+from lowres.cards import (
+    CorpusCard,
+    TaskCard,
+    TreebankCard,
+    check_language,
+    faults,
+    find_file,
+    read_card,
+    read_toml,
+    unpinned,
+)
 from lowres.corpus.spec import Filters, Splits
 from lowres.errors import RecipeError
 from lowres.families import NAMES, family
 from lowres.families.contract import MethodBlock
 from lowres.fingerprint import Spec
 from lowres.text.normalise import Normalisation
-from lowres.tokenizers.spec import Subword
+from lowres.text.spec import Segmentation
+from lowres.tokenizers.spec import Subword, Words
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9._-]*$")
 TrainSize = Annotated[int, Field(ge=1)] | Literal["full"]
@@ -66,6 +77,11 @@ class Recipe(Spec):
     dev: Literal["matched", "all"] = "matched"
     """Dev labels a method may use: at most the train size, or all."""
     tokenizer: Subword = Subword()
+    segment: Segmentation | None = None
+    """How words are told, for tokenizers of whole words and for fertility: "stanza" by `segmenter`; "whitespace"."""
+    segmenter: str | None = None
+    """A treebank card, on which one is trained, or the folder of a segmenter."""
+    words: Words = Words()
     normalisation: Normalisation = Normalisation()
     filters: Filters = Filters()
     splits: Splits = Splits()
@@ -112,6 +128,8 @@ class LoadedRecipe:
     """As TOML would hold it, overrides applied."""
     others: tuple[tuple[CorpusCard, Path], ...] = ()
     """Corpora in other languages that a filter learns from."""
+    treebank: tuple[TreebankCard, Path] | None = None
+    """What a segmenter is trained on; None where there is none, or where it is a folder."""
 
     @property
     def name(self) -> str:
@@ -142,9 +160,10 @@ def build_recipe(content: dict[str, Any], where: str = "recipe", path: Path | No
     if recipe is not None:
         found.extend(_cross_faults(recipe, methods, where))
     others = _others(recipe, where, found) if recipe is not None else ()
+    treebank = _treebank(recipe, where, found) if recipe is not None else None
     if found or recipe is None:
         raise RecipeError(found)
-    return LoadedRecipe(recipe, corpus, tuple(tasks), path, content, others)
+    return LoadedRecipe(recipe, corpus, tuple(tasks), path, content, others, treebank)
 
 
 def _methods(content: dict[str, Any], where: str, found: list[str]) -> dict[str, MethodBlock]:
@@ -223,6 +242,23 @@ def _others(recipe: Recipe, where: str, found: list[str]) -> tuple[tuple[CorpusC
     return tuple(others.values())
 
 
+def _treebank(recipe: Recipe, where: str, found: list[str]) -> tuple[TreebankCard, Path] | None:
+    """The card of `segmenter`, unless that is a folder."""
+    if (recipe.segment == "stanza") != (recipe.segmenter is not None):
+        found.append(f'{where}: segment = "stanza" and segmenter (a treebank card, or a folder) go together')
+    if recipe.segmenter is None or Path(recipe.segmenter).is_dir():
+        return None
+    try:
+        card, path = read_card(recipe.segmenter, TreebankCard)
+    except RecipeError as error:
+        found.extend(f"{where}: segmenter: {fault}" for fault in error.faults)
+        return None
+    if card.language != recipe.language:
+        found.append(f"{where}: segmenter {card.name} is in {card.language!r}, the recipe's is {recipe.language!r}")
+    found.extend(unpinned(card, path))
+    return card, path
+
+
 def _cross_faults(recipe: Recipe, methods: dict[str, MethodBlock], where: str) -> list[str]:
     """What single fields cannot see."""
     found = []
@@ -232,6 +268,13 @@ def _cross_faults(recipe: Recipe, methods: dict[str, MethodBlock], where: str) -
             if getattr(method, "init", None) in ("pretrain", "random") and not own:
                 found.append(
                     f'{where}: methods.{name} needs a corpus (for its tokenizer); name one: corpus = "vi/mini"'
+                )
+    if recipe.segment is None:
+        for name, method in methods.items():
+            if getattr(method, "tokens", None) == "word":
+                found.append(
+                    f'{where}: methods.{name}.tokens is "word"; say how words are told: segment = "stanza" (with a '
+                    'segmenter) or "whitespace"'
                 )
     if not recipe.tasks and recipe.corpus is None:
         found.append(f"{where}: neither tasks nor a corpus; there is nothing to do")

@@ -4,6 +4,7 @@ import bz2
 import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -14,6 +15,10 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from lowres.artifacts import Run
+from lowres.cards import TreebankCard, read_card
+from lowres.text.spec import SegmenterSettings, trained_segmenter
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
@@ -100,3 +105,57 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Place:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A place where the 20-second recipe was run, uninterrupted."""
     return _after_running(tmp_path_factory.mktemp("tiny"), REPOSITORY / "tests/tiny.toml")
+
+
+_LONE = ("tôi", "ăn", "cơm", "mua", "và", "đi", "nó", "thấy")
+_SPACED = ("sinh viên", "máy bay", "nhà trường", "học tập", "thành phố", "Hà Nội")
+
+
+def _conllu(sentences: int, seed: int) -> str:
+    """Sentences of a toy Vietnamese: words that hold spaces, a contraction (dzậy: như, vậy), full stops attached."""
+    draw, blocks = random.Random(seed), []
+    for number in range(sentences):
+        words = [draw.choice(draw.choice((_LONE, _SPACED))) for _ in range(draw.randint(3, 7))]
+        rows = [f"{place}\t{word}" + "\t_" * 8 for place, word in enumerate(words, 1)]
+        n = len(words)
+        if number % 3 == 0:
+            rows += [f"{n + 1}-{n + 2}\tdzậy" + "\t_" * 7 + "\tSpaceAfter=No"]
+            rows += [f"{n + 1}\tnhư" + "\t_" * 8, f"{n + 2}\tvậy" + "\t_" * 8]
+            n += 2
+        else:
+            rows[-1] = rows[-1].removesuffix("_") + "SpaceAfter=No"
+        rows.append(f"{n + 1}\t." + "\t_" * 8)
+        head = ["# newpar"] if number % 4 == 0 else []
+        blocks.append("\n".join([*head, f"# sent_id = {number}", *rows]) + "\n")
+    return "\n".join(blocks) + "\n"
+
+
+@pytest.fixture(scope="session")
+def treebank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The card of a toy treebank, with its files beside it."""
+    folder = tmp_path_factory.mktemp("treebank")
+    lines = ['card = "treebank"', 'name = "toy"', 'language = "vie"', 'script = "Latn"', 'licence = "not published"']
+    lines.append('statement = "Sentences of a toy language, drawn at random for the tests."')
+    for seed, (role, sentences) in enumerate({"train": 120, "dev": 20, "test": 20}.items()):
+        path = folder / f"{role}.conllu"
+        path.write_text(_conllu(sentences, seed), encoding="utf-8")
+        content = path.read_bytes()
+        lines += ["[[files]]", f'role = "{role}"', f'path = "{path.name}"', f"bytes = {len(content)}"]
+        lines.append(f'sha256 = "{hashlib.sha256(content).hexdigest()}"')
+    card = folder / "toy.toml"
+    card.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return card
+
+
+@pytest.fixture(scope="session")
+def toy_segmenter(treebank: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The run of the stage that trained a segmenter on the toy treebank; its folder is `out`."""
+    from lowres.text.stages import train_segmenter
+
+    found, path = read_card(str(treebank), TreebankCard)
+    settings = SegmenterSettings(steps=60, eval_steps=20, batch_size=8, lr=2e-2, emb_dim=8, hidden_dim=16)
+    files = {file.pinned: path.parent / str(file.path) for file in found.files}
+    out, work = (tmp_path_factory.mktemp(name) for name in ("toy_segmenter", "toy_segmenter_work"))
+    run = Run(out=out, work=work, seed=0, files=files)
+    train_segmenter({}, trained_segmenter(found, settings).spec, run)  # type: ignore[arg-type]
+    return run

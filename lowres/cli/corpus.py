@@ -1,4 +1,4 @@
-"""corpus build, show, diff and pin: a corpus by itself, what is in it, how two differ; a card of the newest dump."""
+"""corpus build, show, diff, pin and train-segmenter: corpora by themselves, and what tells their words."""
 
 import json
 import shutil
@@ -135,3 +135,36 @@ def pin(
         typer.echo(
             f"next: lowres fetch {pinned.name} --write   (the site gives no sha256; this checks the sha1 and adds it)"
         )
+
+
+@app.command()
+def train_segmenter(
+    card: Annotated[str, typer.Argument(metavar="CARD", help="A treebank card: vi/ud_vtb.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting: steps=500. Repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the segmenter is copied to.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the training.")] = 1,
+    mirror: Mirror = None,
+    offline: Offline = False,
+    store: StoreFolder = None,
+) -> None:
+    """Train stanza's tokenizer on a treebank: it tells sentences and words. Stopped, it goes on where it was."""
+    from rich.console import Console
+
+    from lowres.api import interrupts, open_store
+    from lowres.cli.live import Watcher
+    from lowres.experiment.corpora import build_one
+    from lowres.experiment.segmenters import copy_segmenter, request_segmenter, told
+    from lowres.fetch import Finder, mirrors_of_environment
+
+    shelf = open_store(store)
+    with Watcher(Console(stderr=True)) as watcher, interrupts() as stop:
+        finder = Finder(shelf, [*(mirror or ()), *mirrors_of_environment()], offline, watcher.fetched)
+        request = request_segmenter(card, overrides or (), finder)
+        folder = build_one(request, shelf, threads, watcher, stop.is_set)
+        if out is not None:
+            copy_segmenter(folder, out, request.card)
+    for line in told(folder):
+        typer.echo(line)
+    typer.echo(f"segmenter: {out or folder}")

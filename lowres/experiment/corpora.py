@@ -120,13 +120,13 @@ def _format(path: Path) -> Literal["mediawiki", "jsonl", "parquet", "text"]:
 def build_one(
     request: CorpusRequest, store: Store, workers: int, observer: Observer, stop_requested: Callable[[], bool]
 ) -> Path:
-    """The folder of the corpus, built unless it stands. Raises Stopped when asked to stop; what was done is kept."""
+    """The folder of what is asked for, built unless it stands. Raises Stopped when asked to stop; its work is kept."""
     node = request.node
     if store.has(node.id):
         return store.path(node.id)
     executor = LocalExecutor(store.root, store.root / "logs", workers, "cpu", None, offline=True)
     job = Job.of(node, request.files, workers, "cpu")
-    observer.started(node, f"build corpus · {request.name}")
+    observer.started(node, f"{node.stage.name.replace('_', ' ')} · {request.name}")
     try:
         while not store.has(node.id):
             executor.start(job)
@@ -159,20 +159,29 @@ def copy_corpus(folder: Path, out: Path, card: Path | None = None) -> None:
 
     Beside them a README.md says, for people and for `datasets`, what it is; and the card it was built from, if known.
     """
+    copied = copy_artifact(folder, out, lambda partial: write_dataset_card(partial, card))
+    if not copied and not (out / "README.md").exists():  # copied by an earlier lowres
+        write_dataset_card(out, card)
+
+
+def copy_artifact(folder: Path, out: Path, add: Callable[[Path], None]) -> bool:
+    """Copies an artifact to `out`, with what `add` writes beside it, whole or not at all. False: it is there already.
+
+    Raises DataError where something else is.
+    """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         there = out / "manifest.json"
         if there.is_file() and there.read_bytes() == (folder / "manifest.json").read_bytes():
-            if not (out / "README.md").exists():  # copied by an earlier lowres
-                write_dataset_card(out, card)
-            return
+            return False
         raise DataError(f"--out {out}: something else is there; name a new folder, or remove it")
     partial = out.with_name(out.name + ".partial")
     with disk_faults(str(out)):
         shutil.rmtree(partial, ignore_errors=True)
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(folder, partial)
-        write_dataset_card(partial, card)
+        add(partial)
         partial.replace(out)
+    return True
 
 
 def told(folder: Path) -> list[str]:

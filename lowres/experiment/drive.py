@@ -187,7 +187,7 @@ class Driver:
         """Records a failure; what needed the node is not tried. Faulty data and a faulty store end the run."""
         if message.get("store"):
             raise StoreError(message["error"])
-        if message["usage"] and node.stage.worker == "data":
+        if message["usage"] and node.stage.worker in ("data", "segment"):
             raise DataError(message["error"])
         label = self._labels.get(node.id, node.stage.name)
         self._failures[node.id] = (message["status"], message["error"])
@@ -278,7 +278,7 @@ def _labels(plan: Plan) -> dict[str, str]:
     owned: list[tuple[Node | None, str]] = []
     owned += [(others.get(f"against_{card.language}"), card.name) for card, _ in plan.loaded.others]
     owned.append((plan.corpus, plan.loaded.recipe.corpus or ""))
-    owned.append((plan.tokenizer, plan.loaded.recipe.corpus or ""))
+    owned += [(node, plan.loaded.recipe.corpus or "") for node in (plan.tokenizer, plan.words, *plan.fertility)]
     for task in plan.tasks:
         owned += [(task.read, task.name), (task.audit, task.name)]
     for method, model in plan.language_models.items():

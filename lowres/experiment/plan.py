@@ -17,7 +17,17 @@ from lowres.metrics.spec import scores
 from lowres.recipe import LoadedRecipe
 from lowres.store import Store
 from lowres.tasks.spec import AUDIT_LEAKS, READ_TASK, AuditSpec, SourceFile, TaskSpec, subset_node
-from lowres.tokenizers.spec import READ_GPT2_TOKENIZER, TRAIN_TOKENIZER, Gpt2Spec, TokenizerSpec
+from lowres.text.spec import segmenter_at, trained_segmenter
+from lowres.tokenizers.spec import (
+    MEASURE_FERTILITY,
+    READ_GPT2_TOKENIZER,
+    TRAIN_TOKENIZER,
+    TRAIN_WORD_TOKENIZER,
+    FertilitySpec,
+    Gpt2Spec,
+    TokenizerSpec,
+    WordTokenizerSpec,
+)
 
 GPT2_CARD = "tokenizers/gpt2"
 LAST_STAGES = ("corpus", "tokenizer", "lm", "classifier", "predict", "report")
@@ -79,6 +89,10 @@ class Plan:
     cells: tuple[Cell, ...]
     raw_files: dict[str, RawFile] = field(default_factory=dict)
     until: str | None = None
+    words: Node | None = None
+    """A tokenizer of whole words."""
+    fertility: tuple[Node, ...] = ()
+    """The tokenizers measured by the words of the recipe's `segment`."""
 
     def wanted(self) -> list[Node]:
         """The nodes that must stand at the end; `until` leaves out the later ones."""
@@ -86,6 +100,8 @@ class Plan:
         nodes = [self.corpus] if self.corpus else []
         if stop >= 1 and self.tokenizer:
             nodes.append(self.tokenizer)
+        if stop >= 1:
+            nodes.extend(self.fertility)
         if stop >= 2:
             for model in self.language_models.values():
                 nodes.extend(node for node in (model.weights, model.evaluation) if node)
@@ -128,6 +144,8 @@ def make_plan(loaded: LoadedRecipe, until: str | None = None) -> Plan:
     if corpus is not None:
         spec = TokenizerSpec(subword=recipe.tokenizer, language=recipe.language)
         tokenizer = Node(TRAIN_TOKENIZER, spec, {"corpus": corpus})
+    segmenter = _segmenter_node(loaded, raw)
+    words = _words_node(loaded, corpus, segmenter)
     shared = Shared(
         language=recipe.language,
         corpus=corpus,
@@ -135,6 +153,7 @@ def make_plan(loaded: LoadedRecipe, until: str | None = None) -> Plan:
         lm_seed=recipe.lm_seed,
         unlabelled=recipe.budget.unlabelled,
         gpt2=_gpt2_node(loaded, raw),
+        words=words,
     )
     models: dict[str, LanguageModel] = {}
     for name, method in recipe.methods.items():
@@ -143,7 +162,8 @@ def make_plan(loaded: LoadedRecipe, until: str | None = None) -> Plan:
             models[name] = model
     tasks = tuple(_planned_task(loaded, card, path, corpus, raw) for card, path in loaded.tasks)
     cells = tuple(_cells(loaded, shared, tasks))
-    return Plan(loaded, corpus, tokenizer, models, tasks, cells, raw, until)
+    measured = _fertility_nodes(corpus, segmenter, tokenizer, words) if recipe.segment else ()
+    return Plan(loaded, corpus, tokenizer, models, tasks, cells, raw, until, words, measured)
 
 
 def reach(ends: Iterable[Node]) -> dict[str, Node]:
@@ -197,6 +217,35 @@ def _corpus_node(loaded: LoadedRecipe, raw: dict[str, RawFile]) -> Node | None:
         for other, _ in loaded.others
     }
     return Node(BUILD_CORPUS, spec, others)
+
+
+def _segmenter_node(loaded: LoadedRecipe, raw: dict[str, RawFile]) -> Node | None:
+    """What tells words, where it is not white space."""
+    if loaded.recipe.segmenter is None:
+        return None
+    if loaded.treebank is None:
+        return segmenter_at(Path(loaded.recipe.segmenter))
+    card, path = loaded.treebank
+    raw.update({file.pinned: RawFile(card, path, file) for file in card.files})
+    return trained_segmenter(card)
+
+
+def _words_node(loaded: LoadedRecipe, corpus: Node | None, segmenter: Node | None) -> Node | None:
+    """The tokenizer of whole words, where a method has one."""
+    recipe = loaded.recipe
+    if corpus is None or not any(getattr(method, "tokens", None) == "word" for method in recipe.methods.values()):
+        return None
+    inputs = {"corpus": corpus} | ({"segmenter": segmenter} if segmenter else {})
+    return Node(TRAIN_WORD_TOKENIZER, WordTokenizerSpec(words=recipe.words, language=recipe.language), inputs)
+
+
+def _fertility_nodes(corpus: Node | None, segmenter: Node | None, *tokenizers: Node | None) -> tuple[Node, ...]:
+    """The measurements of tokenizers by words."""
+    if corpus is None:
+        return ()
+    inputs = {"corpus": corpus} | ({"segmenter": segmenter} if segmenter else {})
+    found = (tokenizer for tokenizer in tokenizers if tokenizer is not None)
+    return tuple(Node(MEASURE_FERTILITY, FertilitySpec(), {**inputs, "tokenizer": tokenizer}) for tokenizer in found)
 
 
 def _gpt2_node(loaded: LoadedRecipe, raw: dict[str, RawFile]) -> Node | None:

@@ -112,6 +112,10 @@ class LanguageModelRecord(Record):
     unknown_rate: float | None
     """Share of held-out tokens that are <unk>."""
     held_out_bytes: int | None
+    tokens_per_character: float | None = None
+    """On the first 2 MB of the corpus's valid split."""
+    segmented_fertility: float | None = None
+    """Likewise: tokens a word as the recipe's `segment` tells words."""
     cost: Cost
     """Of pretraining; cost.bytes_seen and tokens_seen count repetitions."""
     facts: dict[str, Any] = {}

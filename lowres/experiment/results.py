@@ -21,6 +21,7 @@ from lowres.experiment.records import (
     TaskRecord,
 )
 from lowres.store import Store, disk_faults
+from lowres.tokenizers.spec import READ_GPT2_TOKENIZER, TRAIN_WORD_TOKENIZER
 
 
 class RunFolder:
@@ -100,6 +101,8 @@ class RunFolder:
                 origin=str(weights.facts.get("origin", "unknown")),
                 tokenizer=str(tokenizer.get("name", "unknown")),
                 vocab_size=int(tokenizer.get("vocab_size", 0)),
+                tokens_per_character=tokenizer.get("tokens_per_character"),
+                segmented_fertility=tokenizer.get("segmented_fertility"),
                 **{key: evaluated.get(key) for key in _EVALUATED},
                 cost=weights.cost,
                 facts=weights.facts,
@@ -165,8 +168,13 @@ class RunFolder:
         facts = self._facts(node) if node else {}
         if node is None or not facts:
             return {}
-        name = "GPT-2 BPE" if "gpt2" in node.stage.name else f"SentencePiece {node.spec.hashed()['subword']['model']}"
-        return {"name": name, **facts}
+        if node.stage is TRAIN_WORD_TOKENIZER:
+            name = "words"
+        else:
+            gpt2 = node.stage is READ_GPT2_TOKENIZER
+            name = "GPT-2 BPE" if gpt2 else f"SentencePiece {node.spec.hashed()['subword']['model']}"
+        measured = (found for found in self.plan.fertility if found.inputs["tokenizer"].id == node.id)
+        return {"name": name, **facts, **next(map(self._facts, measured), {})}
 
     def _tuning_cost(self, classifier: Node) -> Cost | None:
         """Of the language models that were tuned for this classifier; None where none was."""

@@ -23,7 +23,8 @@ class MethodBlock(Spec):
 class Shared:
     """What the methods of a recipe share.
 
-    corpus and tokenizer are None where a recipe names no corpus; gpt2 is the node of GPT-2's byte-level BPE.
+    corpus and tokenizer are None where a recipe names no corpus; words, a tokenizer of whole words, where it does not
+    say how words are told; gpt2 is the node of GPT-2's byte-level BPE.
     """
 
     language: str
@@ -32,6 +33,7 @@ class Shared:
     lm_seed: int
     unlabelled: Literal["subset", "train"]
     gpt2: Node | None = None
+    words: Node | None = None
 
 
 @dataclass(frozen=True)

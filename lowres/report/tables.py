@@ -164,8 +164,12 @@ def language_model_table(results: Results) -> Table:
     held_out = sorted({model.held_out_bytes for model in results.language_models if model.held_out_bytes})
     notes = [
         "Bits per byte of raw text is comparable across tokenizers (lower is better); every unknown token is charged "
-        "8 bits for each byte it hides. Fertility: tokens a word. Bytes seen count repetitions."
+        "8 bits for each byte it hides. Fertility: tokens a word between spaces. Bytes seen count repetitions."
     ]
+    segmented = [model for model in results.language_models if model.segmented_fertility is not None]
+    if segmented:
+        each = "; ".join(f"{model.method} {fmt.number(model.segmented_fertility)}" for model in segmented)
+        notes.append(f"Tokens a word as the recipe's `segment` tells words, on the corpus's valid split: {each}.")
     if held_out:
         notes.append(f"Held-out text: {' or '.join(fmt.count(size) for size in held_out)} bytes.")
     return Table("Language models", columns, tuple(rows), tuple(notes))

@@ -1,4 +1,4 @@
-"""The stages of tokenizers: train one on a corpus, read GPT-2's, and pack a corpus into token arrays."""
+"""The stages of tokenizers: train one on a corpus, measure it, read GPT-2's, and pack a corpus into token arrays."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 
 from lowres.artifacts import Corpus, Run
 from lowres.errors import DataError
+from lowres.text.words import Splitter, load_splitter
 from lowres.tokenizers.base import LEAST_PIECES, Tokenizer, load_tokenizer
-from lowres.tokenizers.spec import Gpt2Spec, PackSpec, TokenizerSpec
+from lowres.tokenizers.spec import FertilitySpec, Gpt2Spec, PackSpec, TokenizerSpec, WordTokenizerSpec
 
 PACKED_SPLITS = ("train", "valid")
 _BATCH_CHARS = 1 << 16
@@ -23,7 +24,7 @@ def train_tokenizer(inputs: Mapping[str, Path], spec: TokenizerSpec, run: Run) -
     """Trains SentencePiece on documents of the train split of `corpus`, drawn by a hash of their ids.
 
     Notes vocab_size (it may be under the one asked for), bytes_seen, and on the first 2 MB of the valid split
-    fertility, tokens_per_byte and unknown_rate.
+    fertility (tokens a word between spaces), tokens_per_character, tokens_per_byte and unknown_rate.
     """
     from lowres.tokenizers.subword import train_subword
 
@@ -44,10 +45,53 @@ def train_tokenizer(inputs: Mapping[str, Path], spec: TokenizerSpec, run: Run) -
         vocab_size_asked=spec.subword.vocab_size,
         documents_seen=len(texts),
         bytes_seen=sum(len(text.encode("utf-8")) for text in texts),
-        fertility=sizes.tokens / max(sizes.words, 1),
-        tokens_per_byte=sizes.tokens / max(sizes.text_bytes, 1),
-        unknown_rate=sizes.unknown_tokens / max(sizes.tokens, 1),
+        **sizes.facts(),
     )
+
+
+def train_word_tokenizer(inputs: Mapping[str, Path], spec: WordTokenizerSpec, run: Run) -> None:
+    """The most frequent words of documents of the train split of `corpus`, as `segmenter` or white space tells them.
+
+    Notes what train_tokenizer notes, and segmented_fertility: tokens a word of the segmenter.
+    """
+    from lowres.tokenizers.words import train_words
+
+    corpus, segmenter = Corpus(inputs["corpus"]), inputs.get("segmenter")
+    texts = sample_texts(corpus, spec.words.sample_bytes)
+    seen = sum(len(text.encode("utf-8")) for text in texts)
+
+    def batches() -> Iterator[list[str]]:
+        done = 0
+        for batch in _batches(iter(texts)):
+            yield batch
+            done += sum(len(text.encode("utf-8")) for text in batch)
+            run.progress(done, seen, "bytes", "counting words")
+
+    tokenizer = train_words(batches(), spec.words, spec.language, segmenter)
+    if tokenizer.vocab_size < LEAST_PIECES:
+        raise DataError(
+            f"the corpus is too small for a word tokenizer: {len(texts)} documents give {tokenizer.vocab_size} words, "
+            f"at least {LEAST_PIECES} are needed; add text, or lower words.min_count (it is {spec.words.min_count})"
+        )
+    tokenizer.save(run.out)
+    run.note(
+        vocab_size=tokenizer.vocab_size,
+        vocab_size_asked=spec.words.vocab_size,
+        documents_seen=len(texts),
+        bytes_seen=seen,
+        **measure(tokenizer, corpus, "valid", _MEASURED_BYTES, tokenizer.speller.splitter).facts(),
+    )
+
+
+def measure_fertility(inputs: Mapping[str, Path], spec: FertilitySpec, run: Run) -> None:
+    """`tokenizer` on the first 2 MB of the valid split of `corpus`, with words told by `segmenter`; facts alone.
+
+    Notes fertility (tokens a word between spaces), segmented_fertility (tokens a word of the segmenter),
+    segmented_words_per_sentence, tokens_per_character, tokens_per_byte and unknown_rate.
+    """
+    splitter = load_splitter(inputs.get("segmenter"))
+    tokenizer = load_tokenizer(inputs["tokenizer"])
+    run.note(**measure(tokenizer, Corpus(inputs["corpus"]), "valid", _MEASURED_BYTES, splitter).facts())
 
 
 def read_gpt2_tokenizer(inputs: Mapping[str, Path], spec: Gpt2Spec, run: Run) -> None:
@@ -100,22 +144,45 @@ def sample_texts(corpus: Corpus, max_bytes: int) -> list[str]:
 
 @dataclass
 class Sizes:
-    """What some encoded documents add up to; tokens without bos_ids."""
+    """What some encoded documents add up to. tokens: no bos_ids. words: between spaces; segmented: by a splitter."""
 
     documents: int = 0
+    characters: int = 0
     text_bytes: int = 0
     words: int = 0
+    segmented_words: int = 0
+    segmented_sentences: int = 0
     tokens: int = 0
     unknown_tokens: int = 0
 
+    def facts(self) -> dict[str, float]:
+        """As a manifest holds them; the segmented ones where words were told by a splitter."""
+        facts = {
+            "fertility": self.tokens / max(self.words, 1),
+            "tokens_per_character": self.tokens / max(self.characters, 1),
+            "tokens_per_byte": self.tokens / max(self.text_bytes, 1),
+            "unknown_rate": self.unknown_tokens / max(self.tokens, 1),
+        }
+        if self.segmented_words:
+            facts["segmented_fertility"] = self.tokens / self.segmented_words
+            facts["segmented_words_per_sentence"] = self.segmented_words / self.segmented_sentences
+        return facts
 
-def measure(tokenizer: Tokenizer, corpus: Corpus, split: str, max_bytes: int) -> Sizes:
+
+def measure(
+    tokenizer: Tokenizer, corpus: Corpus, split: str, max_bytes: int, splitter: Splitter | None = None
+) -> Sizes:
     """Sizes of the first `max_bytes` of a split (whole documents), under `tokenizer`."""
     sizes = Sizes()
     for texts in _batches(corpus.texts(split)):
         for text, ids in zip(texts, tokenizer.encode(texts), strict=True):
             _add(sizes, tokenizer, text, ids)
+            sizes.characters += len(text)
             sizes.words += len(text.split())
+            if splitter is not None:
+                for sentences in splitter.paragraphs(text.split("\n")):
+                    sizes.segmented_sentences += len(sentences)
+                    sizes.segmented_words += sum(map(len, sentences))
             if sizes.text_bytes >= max_bytes:
                 return sizes
     return sizes

@@ -12,15 +12,32 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from lowres.artifacts import Stage
-from lowres.cards import Card, CardFile, Carving, CorpusCard, LanguageCard, Layout, TaskCard, TokenizerCard
+from lowres.cards import (
+    Card,
+    CardFile,
+    Carving,
+    CorpusCard,
+    LanguageCard,
+    Layout,
+    TaskCard,
+    TokenizerCard,
+    TreebankCard,
+)
 from lowres.cli import options
 from lowres.experiment.plan import LAST_STAGES
 from lowres.families import NAMES, family
 from lowres.recipe import Recipe, apply_override, build_recipe
+from lowres.text.spec import SegmenterSettings
 
 DOCS = Path(__file__).parents[2] / "docs"
-CARDS = {"corpus": CorpusCard, "task": TaskCard, "tokenizer": TokenizerCard, "language": LanguageCard}
-ROOMS_WITH_STAGES = ("corpus", "tokenizers", "tasks", "metrics", *(f"families.{name}" for name in NAMES))
+CARDS = {
+    "corpus": CorpusCard,
+    "task": TaskCard,
+    "treebank": TreebankCard,
+    "tokenizer": TokenizerCard,
+    "language": LanguageCard,
+}
+ROOMS_WITH_STAGES = ("text", "corpus", "tokenizers", "tasks", "metrics", *(f"families.{name}" for name in NAMES))
 _PLAIN = {str: "text", int: "integer", float: "number", bool: "true or false", Any: "any"}
 _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
@@ -109,6 +126,7 @@ for _name in NAMES:
     _method = family(_name).method
     RECIPE_TABLES += [(f'family = "{_name}"', _method), *nested(_method, f"{_name}: {{}}")]
 CARD_TABLES = [("Every card of data", Card), ("Files", CardFile), ("Layout", Layout), ("Carving", Carving)]
+CARD_TABLES += [("Training a segmenter", SegmenterSettings)]
 CARD_TABLES += [(f"{name.capitalize()} cards", card) for name, card in CARDS.items()]
 TABLES = [("recipes.md", *table) for table in RECIPE_TABLES] + [("cards.md", *table) for table in CARD_TABLES]
 

@@ -7,6 +7,7 @@ from lowres.cards import (
     LanguageCard,
     TaskCard,
     TokenizerCard,
+    TreebankCard,
     find_file,
     read_card,
     read_toml,
@@ -16,8 +17,14 @@ from lowres.errors import RecipeError
 from lowres.experiment.plan import make_plan
 from lowres.recipe import load_recipe
 
-CARDS, RECIPES = 11, 5
-KINDS = {"corpus": CorpusCard, "task": TaskCard, "tokenizer": TokenizerCard, "language": LanguageCard}
+CARDS, RECIPES = 13, 5
+KINDS = {
+    "corpus": CorpusCard,
+    "task": TaskCard,
+    "treebank": TreebankCard,
+    "tokenizer": TokenizerCard,
+    "language": LanguageCard,
+}
 
 
 def test_every_card_is_valid_and_named_after_its_place(repository):

@@ -160,6 +160,8 @@ class UlmfitMethod(MethodBlock):
     init: str = "pretrain"
     """"pretrain": from scratch on the recipe's corpus. "random": not trained. Else the path of a language model's
     folder (config.json, model.safetensors, tokenizer/), as `pretrain_lm` writes it."""
+    tokens: Literal["subword", "word"] = "subword"
+    """The recipe's `[tokenizer]`, or whole words (`segment`, `[words]`)."""
     lm: LmSettings = LmSettings()
     tune: TuneSettings = TuneSettings()
     classifier: ClassifierSettings = ClassifierSettings()
@@ -171,6 +173,8 @@ class UlmfitMethod(MethodBlock):
         idle = self.lm.model_fields_set - {"held_out_bytes"}
         if idle:
             raise ValueError(f"lm.{sorted(idle)[0]} has no effect where init is a folder; its config.json decides")
+        if self.tokens == "word":
+            raise ValueError("tokens has no effect where init is a folder; the tokenizer in it decides")
         if self.classifier.direction == "both":
             raise ValueError('classifier.direction is "both" and init is one folder; write "forward" or "backward"')
         return self
@@ -220,12 +224,13 @@ def _ways(method: UlmfitMethod) -> tuple[Way, ...]:
 def _weights(method: UlmfitMethod, shared: Shared, way: Way) -> Node:
     if method.init not in ("pretrain", "random"):
         return _read(Path(method.init))
-    if shared.corpus is None or shared.tokenizer is None:
+    tokenizer = shared.words if method.tokens == "word" else shared.tokenizer
+    if shared.corpus is None or tokenizer is None:
         raise RecipeError(f'init is "{method.init}" and the recipe has no corpus for its tokenizer; name a corpus')
     if method.init == "random":
         spec = InitSpec(**picked(method.lm, InitSpec), direction=way, seed=shared.lm_seed)
-        return Node(INIT_LM, spec, {"tokenizer": shared.tokenizer})
-    inputs = {"packed": packed(shared.corpus, shared.tokenizer), "tokenizer": shared.tokenizer}
+        return Node(INIT_LM, spec, {"tokenizer": tokenizer})
+    inputs = {"packed": packed(shared.corpus, tokenizer), "tokenizer": tokenizer}
     spec = PretrainSpec(**picked(method.lm, PretrainSpec), direction=way, seed=shared.lm_seed)
     return Node(PRETRAIN_LM, spec, inputs)
 
