@@ -21,7 +21,7 @@ from stanza.models.tokenization.data import DataLoader, TokenizationDataset
 from stanza.models.tokenization.trainer import Trainer
 from stanza.models.tokenization.utils import create_dictionary, predict
 from stanza.models.tokenization.vocab import Vocab
-from stanza.models.tokenizer import DEFAULT_FEAT_FUNCS, build_argparse
+from stanza.models.tokenizer import build_argparse
 
 from lowres.artifacts import Run, read_json, write_json
 from lowres.errors import DataError, NotFinite
@@ -36,6 +36,7 @@ _CONTINUES, _TOKEN, _SENTENCE, _CONTRACTION = range(4)  # and 4: a contraction t
 _LONGEST_READ = 1000  # characters the network sees at once; longer paragraphs go on behind a sentence's end
 _CONFIG_FILE, _WEIGHTS_FILE = SEGMENTER_FILES
 _FORMAT = 1
+_FEATURES = ["space_before", "capitalized", "numeric", "end_of_para", "start_of_para"]  # as stanza trains its own
 
 
 @dataclass(frozen=True)
@@ -276,7 +277,7 @@ _DEFAULTS_KEPT = (
 
 def _defaults() -> dict[str, Any]:
     """Stanza's own arguments."""
-    return {**vars(build_argparse().parse_args([])), "feat_funcs": list(DEFAULT_FEAT_FUNCS), "num_dict_feat": 0}
+    return {**vars(build_argparse().parse_args([])), "feat_funcs": list(_FEATURES), "num_dict_feat": 0}
 
 
 def _kept_arguments(arguments: Mapping[str, Any]) -> Iterator[str]:
@@ -300,7 +301,7 @@ def _arguments(paragraphs: Sequence[Paragraph], spec: SegmenterSettings, languag
         emb_dim=spec.emb_dim,
         hidden_dim=spec.hidden_dim,
         dropout=spec.dropout,
-        feat_dim=len(DEFAULT_FEAT_FUNCS),
+        feat_dim=len(_FEATURES),
     )
     return arguments
 
