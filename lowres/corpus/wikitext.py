@@ -39,7 +39,7 @@ _EMPTY_BRACKETS = re.compile(r"\([\s,;:./–-]*+[)）]")
 _EMPTY_WIDE_BRACKETS = re.compile(r"（[\s,;:./–-]*+[)）]")
 _MENDED_BEFORE = BEFORE_PUNCTUATION | {" ", "\xa0", "'"}
 _OPENING, _SEPARATORS = frozenset("(（"), frozenset(",;")
-_FORMULA_TAG = re.compile(r"<math\b", re.I)
+_FORMULA_TAG = re.compile(r"<(?:math|chem|ce)\b", re.I)
 _QUOTES_AT_END = re.compile(r"(?<!')'{2,5}\Z")
 _STRAY_SEPARATOR = re.compile(r"[ \xa0]*+[,;]\s*+")
 _WORD = re.compile(r"\w")
@@ -63,7 +63,7 @@ def clean(
 
     Left out: references, comments, tables, files, categories, links to other languages, galleries, formulas, bare URLs,
     every template that `templates` has no rule for, and headings with nothing under them. Entities are decoded once.
-    title: what `{{PAGENAME}}` stands for. formula: stands in the place of each `<math>`.
+    title: what `{{PAGENAME}}` stands for. formula: stands for each `<math>`, `<chem>`, `<ce>`.
     """
     if "\r" in wikitext:
         wikitext = wikitext.replace("\r\n", "\n")
