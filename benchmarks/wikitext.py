@@ -24,7 +24,16 @@ from typing import Any
 
 from wikitext_dumps import Pages, wikitexts, write_articles, write_planted, write_repeated
 from wikitext_process import Measured, lowres_role, measure
-from wikitext_quality import Reference, Texts, kept_share, left_over, list_ngrams, recalls
+from wikitext_quality import (
+    Reference,
+    Texts,
+    bars_of_markup,
+    bars_of_text,
+    kept_share,
+    left_over,
+    list_ngrams,
+    recalls,
+)
 from wikitext_report import targets, told
 
 PEERS = ("wikiextractor", "gensim", "mwparserfromhell")
@@ -55,11 +64,13 @@ def _cleaner(tool: str, source: Path) -> Callable[[str, str], str]:
     if tool == "lowres":
         from lowres.corpus.dump import read_head
         from lowres.corpus.namespaces import Namespaces
+        from lowres.corpus.templates import rules_for
         from lowres.corpus.wikitext import clean
         from lowres.text.normalise import Normalisation, normalise
 
         namespaces, policy = Namespaces(read_head(source).names), Normalisation()
-        return lambda text, title: normalise(clean(text, namespaces, title), policy)
+        rules = rules_for(language_of(source))
+        return lambda text, title: normalise(clean(text, namespaces, title, rules), policy)
     if tool == "gensim":
         from gensim.corpora.wikicorpus import filter_wiki
 
@@ -161,6 +172,7 @@ def measure_quality(dump: Path, options: argparse.Namespace, peers: Sequence[str
     outputs = {tool: texts_at(folder / "texts" / tool) for tool in tools}
     planted_at = folder / "planted.xml"
     planted = write_planted(Pages(dump), planted_at)
+    bars = {page: bars_of_text(text) for page, text in wikitexts(Pages(dump))}
     lists = {page: list_ngrams(text) for page, text in wikitexts(Pages(dump))}
     three, two = min(3, len(peers)), min(2, len(peers))
     references = {
@@ -177,6 +189,7 @@ def measure_quality(dump: Path, options: argparse.Namespace, peers: Sequence[str
             "pages": len(outputs[tool]),
             "characters": sum(map(len, outputs[tool].values())),
             "left_over": left_over(outputs[tool]),
+            "bars_of_markup": bars_of_markup(outputs[tool], bars),
             "recall": kept[tool],
             "inline": kept_share(texts_at(out), planted),
         }

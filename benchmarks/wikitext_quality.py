@@ -22,6 +22,25 @@ def left_over(texts: Texts) -> dict[str, float]:
     return {mark: 1000 * count / characters if characters else 0.0 for mark, count in counts.items()}
 
 
+def bars_of_text(wikitext: str) -> int:
+    """How many `|` a page shows as text, such as a danda typed so: those outside templates, links, tables and tags."""
+    text = "\n" + wikitext
+    outer = sorted((start - 2, stop + 2) for _, start, stop, around in _pairs(text) if not around)
+    kept, position = [], 0
+    for start, stop in outer:
+        kept.append(text[position:start])
+        position = max(position, stop)
+    plain = _TOKEN.sub("", "".join([*kept, text[position:]]))
+    return sum(line.count("|") for line in plain.splitlines() if not line.lstrip().startswith(("|", "!")))
+
+
+def bars_of_markup(texts: Texts, bars: Mapping[str, int]) -> float:
+    """`|` per 1,000 characters without those that the pages show as text. bars: page id -> `bars_of_text`."""
+    characters = sum(map(len, texts.values()))
+    left = sum(max(0, text.count("|") - bars.get(page, 0)) for page, text in texts.items())
+    return 1000 * left / characters if characters else 0.0
+
+
 class _Words(dict[int, int]):
     """Code point -> itself for letters, marks and digits, else a space. `\\w` would cut words of Devanagari."""
 
@@ -233,7 +252,7 @@ def kept_share(texts: Texts, planted: Mapping[str, Mapping[str, str]]) -> dict[s
     wanted: Counter[str] = Counter()
     for page, words in planted.items():
         text = texts.get(page, "")
-        plain = re.sub(r"(?<=\d)[.,](?=\d)", "", text)
+        plain = re.sub(r"(?<=\d)[.,\s](?=\d)", "", text)
         for word, kind in words.items():
             is_kept = word in (plain if kind == "convert" else text)
             for key in (kind, "all"):

@@ -53,10 +53,15 @@ def _times(speed: dict[str, Measured], tool: str, net: bool) -> float:
 
 def _quality_tables(quality: dict[str, Any]) -> str:
     rows = [
-        [tool, f"{each['characters']:,}", *(f"{each['left_over'][mark]:.3f}" for mark in MARKS)]
+        [
+            tool,
+            f"{each['characters']:,}",
+            *(f"{each['left_over'][mark]:.3f}" for mark in MARKS),
+            f"{each['bars_of_markup']:.3f}",
+        ]
         for tool, each in quality.items()
     ]
-    text = _table(["left over per 1,000", "characters", *(f"`{mark}`" for mark in MARKS)], rows) + "\n"
+    text = _table(["left over per 1,000", "characters", *(f"`{mark}`" for mark in MARKS), "`|` of markup"], rows) + "\n"
     references = list(quality["lowres"]["recall"])
     kinds = ("convert", "lang", "nowrap", "all")
     rows = [
@@ -98,8 +103,9 @@ def targets(speed: dict[str, Measured], quality: dict[str, Any]) -> list[tuple[s
             times = _times(speed, peer, net) if peer in speed else math.nan
             add(f"times as fast as {peer} on one core, {label}", target, times)
     mine = quality["lowres"]
-    worst = max(mine["left_over"], key=mine["left_over"].get)
-    add(f"left over per 1,000, the worst mark (`{worst}`)", 0.02, mine["left_over"][worst], least=False, form=".3f")
+    left = {**mine["left_over"], "|": mine["bars_of_markup"]}  # a bar that a page shows as text is no markup
+    worst = max(left, key=left.__getitem__)
+    add(f"left over per 1,000, the worst mark (`{worst}`)", 0.02, left[worst], least=False, form=".3f")
     for which, (value, _) in mine["recall"].items():
         add(f"recall of 4-grams that {which}", 0.98, value, form=".3f")
     kept, wanted = mine["inline"].get("all", (0, 0))

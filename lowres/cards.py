@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from lowres.errors import RecipeError, StoreError
 from lowres.fingerprint import Spec
+from lowres.templates import TemplateTable
 
 _PACKAGE = Path(__file__).parent
 
@@ -178,7 +179,7 @@ class TokenizerCard(Card):
 
 
 class LanguageCard(Spec):
-    """A language: codes, names, script and direction."""
+    """A language: codes, names, script and direction; inline templates of its Wikipedia."""
 
     card: Literal["language"]
     iso: str
@@ -187,6 +188,7 @@ class LanguageCard(Spec):
     endonym: str = "unknown"
     script: str = "unknown"
     direction: Literal["ltr", "rtl", "unknown"] = "unknown"
+    templates: TemplateTable = TemplateTable()
 
     @field_validator("iso")
     @classmethod
@@ -286,6 +288,14 @@ def read_data_card(name: str) -> tuple[Card, Path]:
     if said not in kinds:
         raise RecipeError(f"{path}: card is {said!r}; one that has files is needed here: {', '.join(kinds)}")
     return read_card(str(path), kinds[said])
+
+
+def card_of_language(iso: str) -> LanguageCard | None:
+    """The first `language.toml` by name that is of this language, or None. Raises RecipeError with all its faults."""
+    for name, path in sorted(names_of("corpora").items()):
+        if path.name == "language.toml" and read_toml(path).get("iso") == iso:
+            return read_card(name, LanguageCard)[0]
+    return None
 
 
 def unpinned(card: Card, path: Path) -> list[str]:

@@ -20,7 +20,7 @@ from lowres.cards import (
     read_toml,
     unpinned,
 )
-from lowres.corpus.spec import Filters, Splits
+from lowres.corpus.spec import Filters, Markup, Splits
 from lowres.errors import RecipeError
 from lowres.families import NAMES, family
 from lowres.families.contract import MethodBlock
@@ -83,6 +83,7 @@ class Recipe(Spec):
     """A treebank card, on which one is trained, or the folder of a segmenter."""
     words: Words = Words()
     normalisation: Normalisation = Normalisation()
+    markup: Markup = Markup()
     filters: Filters = Filters()
     splits: Splits = Splits()
     budget: Budget = Budget()

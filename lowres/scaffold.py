@@ -58,9 +58,16 @@ def _without_wikipedia(iso: str, dump: Path | None) -> Edition:
     return Edition("unknown", "unknown", iso, "unknown", "unknown", "unknown", known.name)
 
 
+_TEMPLATES = """
+# Inline templates of this Wikipedia that keep their text, beside those that are known: docs/cards.md, Templates.
+# [templates]
+# first = ["a template that shows its first argument"]
+"""
+
+
 def _language_card(edition: Edition) -> str:
     keys = ("iso", "wiki", "name", "endonym", "script", "direction")
-    return tomli_w.dumps({"card": "language", **{key: getattr(edition, key) for key in keys}})
+    return tomli_w.dumps({"card": "language", **{key: getattr(edition, key) for key in keys}}) + _TEMPLATES
 
 
 def _header(short: str, edition: Edition, source: Path, tasks: list[str]) -> str:

@@ -23,6 +23,7 @@ from lowres.corpus.identify import foreign, identifier_for, sample_of_corpus, st
 from lowres.corpus.languages import same_language
 from lowres.corpus.near import near_duplicate_groups
 from lowres.corpus.spec import CorpusSpec, Splits
+from lowres.corpus.wikitext import FORMULA
 from lowres.errors import DataError
 
 _DOCUMENTS_A_REPORT = 64
@@ -91,6 +92,9 @@ def _job(spec: CorpusSpec, run: Run) -> Extraction:
         documents=spec.documents,
         allow_truncated=spec.allow_truncated,
         normalisation=spec.normalisation,
+        language=spec.language,
+        templates=spec.templates,
+        formula=FORMULA if spec.markup.math == "placeholder" else "",
         bits=table_bits(sum(file.size for file in files)) if spec.filters.stubs else 0,
         script=spec.filters.language.script,
         signatures=spec.filters.near_duplicates is not None,

@@ -18,8 +18,10 @@ from lowres.corpus.filters import REASONS, templates_of, title_suffix, told_by
 from lowres.corpus.namespaces import MAIN, Namespaces
 from lowres.corpus.near import Signatures
 from lowres.corpus.source import CHUNK, Source, Truncated, page_begins
+from lowres.corpus.templates import rules_for
 from lowres.corpus.wikitext import clean, plain_blocks
 from lowres.errors import DataError
+from lowres.templates import TemplateTable
 from lowres.text.normalise import Normalisation, normalise
 from lowres.text.scripts import share_in_script
 from lowres.text.shingles import places
@@ -49,6 +51,7 @@ class Extraction(BaseModel):
     """What is the same for all blocks of a build.
 
     files: what is read, in order. folder: where block files go. bits: of the shingle table; 0: none is wanted.
+    language, templates, formula: what inline templates (see `templates.rules_for`) and formulas become.
     script: whose share of each text's letters is wanted. signatures: whether near-duplicates are looked for.
     """
 
@@ -61,6 +64,9 @@ class Extraction(BaseModel):
     title_field: str
     documents: str = "blank-line"
     normalisation: Normalisation
+    language: str = "any"
+    templates: TemplateTable = TemplateTable()
+    formula: str = ""
     bits: int
     script: str | None = None
     signatures: bool = False
@@ -101,6 +107,7 @@ class Extractor:
     def __init__(self, job: Extraction):
         self._job = job
         self._namespaces = Namespaces()
+        self._templates = rules_for(job.language, job.templates)
         self._signature_of = Signatures() if job.signatures else None
         self._export: Export | None = None
         self._block = BlockWriter(job.bits)
@@ -207,7 +214,8 @@ class Extractor:
         if sum(map(page.text.count, _OPENINGS)) > _MOST_OPENINGS:
             return None
         try:
-            return normalise(clean(page.text, self._namespaces, page.title), self._job.normalisation)
+            text = clean(page.text, self._namespaces, page.title, self._templates, self._job.formula)
+            return normalise(text, self._job.normalisation)
         except MemoryError:  # of the machine, not of the page: the build must not depend on it
             raise
         except Exception:  # noqa: BLE001 - counted as `unreadable`, with the page's id

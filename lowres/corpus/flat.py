@@ -15,8 +15,10 @@ _REFERENCES = re.compile(rf"{_REFERENCE}(?:{_REFERENCE})*+")  # begins with lett
 # argument of a template around it, and a target that ends in a space shows none.
 _LINK = re.compile(r"\[\[(?:[^\[\]{}<>|\n:]++\|(?=[^|\]]))?+([^\[\]{}<>|\n:# =][^\[\]{}<>|\n:#=]*+)(?<! )\]\]")
 _SHOWN = re.compile(r"(<nowiki>[^<]*+</nowiki>)")
-BEFORE_PUNCTUATION = frozenset(".,;:)")
+BEFORE_PUNCTUATION = frozenset(".,;:!?)]।॥،؛؟۔。，、；：）")
 """What no space stands before once that which stood between is left out."""
+SPACED_COMMA = re.compile(r"[ \xa0]++(?=,|\.(?:\s|\Z))")
+"""Before the comma or full stop that follows what is left out. (French has spaces before other marks.)"""
 
 
 def without_flat_marks(text: str) -> str:
@@ -40,7 +42,11 @@ def _flattened(text: str) -> str:
 def _without_references(text: str) -> str:
     pieces = _REFERENCES.split(text)
     for place in range(len(pieces) - 1):
-        if pieces[place][-1:] == " " and pieces[place + 1][:1] in BEFORE_PUNCTUATION:
+        if pieces[place][-1:] != " ":
+            continue
+        if pieces[place + 1][:1] == " " and (spaced := SPACED_COMMA.match(pieces[place + 1])):
+            pieces[place + 1] = pieces[place + 1][spaced.end() :]
+        if pieces[place + 1][:1] in BEFORE_PUNCTUATION:
             pieces[place] = pieces[place][:-1]
     return "".join(pieces)
 

@@ -5,8 +5,9 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from lowres.artifacts import Spec, Stage
-from lowres.cards import CorpusCard
+from lowres.cards import CorpusCard, card_of_language
 from lowres.fingerprint import added_later
+from lowres.templates import TemplateTable
 from lowres.text.normalise import Normalisation
 
 
@@ -69,6 +70,13 @@ class Filters(Spec):
         return None if value is False else value
 
 
+class Markup(Spec):
+    """What the markup of a dump becomes."""
+
+    math: Literal["drop", "placeholder"] = added_later("drop", neutral="drop")
+    """A formula (`<math>`, `<chem>`, `<ce>`): left out, or the word FORMULA."""
+
+
 class Splits(Spec):
     """Shares of documents held out, by a hash of the document id."""
 
@@ -97,10 +105,13 @@ class CorpusSpec(Spec):
     """What ends a document of plain text: a blank line, or its file."""
     allow_truncated: bool = added_later(False, neutral=False)
     """Take the whole pages of a file that is cut short; else it is refused."""
+    markup: Markup = added_later(Markup(), neutral=Markup())
+    templates: TemplateTable = added_later(TemplateTable(), neutral=TemplateTable())
+    """What the language's card says of inline templates that the shipped tables do not; see `template_additions`."""
 
     @classmethod
     def of(cls, card: CorpusCard, normalisation: Normalisation | None = None, **settings: Any) -> "CorpusSpec":
-        """The whole corpus of a card, with the default filters but for `settings`."""
+        """The whole corpus of a card and of its language's card, with the default filters but for `settings`."""
         first, *more = (file.pinned for file in card.texts)
         return cls(
             source_sha256=first,
@@ -111,6 +122,7 @@ class CorpusSpec(Spec):
             title_field=card.title_field,
             documents=card.documents,
             normalisation=normalisation or Normalisation(),
+            templates=template_additions(card.language, card.format),
             **settings,
         )
 
@@ -119,4 +131,15 @@ class CorpusSpec(Spec):
         return (self.source_sha256, *self.more_sha256)
 
 
-BUILD_CORPUS = Stage("build_corpus", 2, "data", "lowres.corpus.build:build_corpus", CorpusSpec)
+def template_additions(language: str, form: str) -> TemplateTable:
+    """What the card of a language adds to the shipped tables of inline templates. form: only a dump has templates.
+
+    Raises RecipeError where the card is at fault.
+    """
+    from lowres.corpus.templates import additions
+
+    card = card_of_language(language) if form == "mediawiki" else None
+    return additions(language, card.templates) if card else TemplateTable()
+
+
+BUILD_CORPUS = Stage("build_corpus", 3, "data", "lowres.corpus.build:build_corpus", CorpusSpec)

@@ -8,7 +8,7 @@ import html
 import re
 from collections.abc import Iterable, Mapping
 
-from lowres.corpus.flat import BEFORE_PUNCTUATION, without_flat_marks
+from lowres.corpus.flat import BEFORE_PUNCTUATION, SPACED_COMMA, without_flat_marks
 from lowres.corpus.marks import (
     BARE,
     BLANK,
@@ -37,22 +37,38 @@ _MAGIC_WORD = re.compile(r"__[^\W\d_]{3,40}+__")
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _EMPTY_BRACKETS = re.compile(r"\([\s,;:./–-]*+[)）]")
 _EMPTY_WIDE_BRACKETS = re.compile(r"（[\s,;:./–-]*+[)）]")
+_MENDED_BEFORE = BEFORE_PUNCTUATION | {" ", "\xa0", "'"}
+_OPENING, _SEPARATORS = frozenset("(（"), frozenset(",;")
+_FORMULA_TAG = re.compile(r"<(?:math|chem|ce)\b", re.I)
+_QUOTES_AT_END = re.compile(r"(?<!')'{2,5}\Z")
+_STRAY_SEPARATOR = re.compile(r"[ \xa0]*+[,;]\s*+")
 _WORD = re.compile(r"\w")
 _DEEPEST = 6
 """Inline templates inside inline templates that are still read; the text of deeper ones is left out."""
 
 
-def clean(wikitext: str, namespaces: Namespaces, title: str = "", templates: Mapping[str, Rule] = TEMPLATES) -> str:
+FORMULA = "FORMULA"
+"""What stands for a formula where `math = "placeholder"`: one word, the same for all, so it is one token of any
+vocabulary. wikiextractor numbers them (formula_1, formula_2), which makes words of no meaning."""
+
+
+def clean(
+    wikitext: str,
+    namespaces: Namespaces,
+    title: str = "",
+    templates: Mapping[str, Rule] = TEMPLATES,
+    formula: str = "",
+) -> str:
     """The running text of a page: headings, paragraphs, list items and link labels, each block on a line of its own.
 
     Left out: references, comments, tables, files, categories, links to other languages, galleries, formulas, bare URLs,
     every template that `templates` has no rule for, and headings with nothing under them. Entities are decoded once.
-    title: what `{{PAGENAME}}` stands for.
+    title: what `{{PAGENAME}}` stands for. formula: stands for each `<math>`, `<chem>`, `<ce>`.
     """
     if "\r" in wikitext:
         wikitext = wikitext.replace("\r\n", "\n")
     text = "\n" + without_flat_marks(wikitext)
-    text = "".join(_Writer(Marks(text), namespaces.unseen, title, templates).written())
+    text = "".join(_Writer(Marks(text), namespaces.unseen, title, templates, formula).written())
     text = _without_quotes(text)
     if "__" in text:
         text = _MAGIC_WORD.sub("", text)
@@ -124,16 +140,26 @@ def _joined_blocks(lines: Iterable[str]) -> str:
     return "\n".join(kept)
 
 
+def _take_back(out: list[str], characters: str) -> None:
+    """Takes `characters` off the end of what was written."""
+    while out:
+        out[-1] = out[-1].rstrip(characters)
+        if out[-1]:
+            return
+        out.pop()
+
+
 class _Writer:
     """The walk over a page's marks that writes its text."""
 
-    def __init__(self, marks: Marks, unseen: frozenset[str], title: str, templates: Mapping[str, Rule]):
+    def __init__(self, marks: Marks, unseen: frozenset[str], title: str, templates: Mapping[str, Rule], formula: str):
         self.marks = marks
         self.text, self.kinds, self.mates = marks.text, marks.kinds, marks.mates
         self.starts, self.ends = marks.starts, marks.ends
         self.unseen = unseen
         self.title = title
         self.templates = templates
+        self.formula = formula
 
     def written(self) -> list[str]:
         """The pieces of the page's text, with list and heading marks still on them."""
@@ -175,14 +201,43 @@ class _Writer:
             return self._skip_url(start, end, out)
         elif kind == END_LINK and end - start == 1:
             out.append("]")
+        elif kind == DROP and self.formula and _FORMULA_TAG.match(text, start) and text[end - 2] != "/":
+            out.append(self.formula)
         elif kind == DROP:
-            self._mend_space(out, end)
+            return self._mended(out, end)
         return end
 
-    def _mend_space(self, out: list[str], position: int) -> None:
-        """Takes back the space before something that was left out where punctuation follows it."""
-        if out and out[-1][-1:] == " " and self.text[position : position + 1] in BEFORE_PUNCTUATION:
-            out[-1] = out[-1][:-1]
+    def _mended(self, out: list[str], position: int) -> int:
+        """Mends the text around something that was left out before `position`; returns where the text goes on.
+
+        Spaces go where punctuation follows. At the edge of brackets a comma that has nothing to separate goes too:
+        `(x; y)` without x is `(y)`.
+        """
+        text = self.text
+        follows = text[position : position + 1]
+        if not out or follows == "" or follows not in _MENDED_BEFORE:
+            return position
+        if follows == "'":
+            return self._without_empty_italics(out, position)
+        if spaced := SPACED_COMMA.match(text, position):
+            position = spaced.end()
+            follows = text[position]
+        if follows in BEFORE_PUNCTUATION:
+            _take_back(out, " \xa0")
+        if out and out[-1][-1:] in _OPENING and (stray := _STRAY_SEPARATOR.match(text, position)):
+            return stray.end()
+        if out and follows in ")）" and out[-1][-1:] in _SEPARATORS:
+            _take_back(out, ",; \xa0")
+        return position
+
+    def _without_empty_italics(self, out: list[str], position: int) -> int:
+        """`''{{x}}''` without x is nothing: four apostrophes in a row would be read as a bold one."""
+        closing = _QUOTES.match(self.text, position)
+        opening = _QUOTES_AT_END.search(out[-1][-6:])
+        if not closing or not opening or closing.group() != opening.group():
+            return position
+        out[-1] = out[-1][: -len(opening.group())]
+        return self._mended(out, closing.end())
 
     def _skip_url(self, start: int, end: int, out: list[str]) -> int:
         """Drops a bare URL with the scheme before it; punctuation at its end belongs to the sentence."""
@@ -246,9 +301,11 @@ class _Writer:
             if rule is not None:
                 pieces = self._arguments(index, depth, after_colon=len(head) + 1 if colon else None)
                 positional = tuple(value for key, value in pieces if not key)
-                out.append(rule(Arguments(name, positional, {key: value for key, value in pieces if key}, self.title)))
-        self._mend_space(out, self.ends[mate])
-        return mate, self.ends[mate]
+                shown = rule(Arguments(name, positional, {key: value for key, value in pieces if key}, self.title))
+                if shown:
+                    out.append(shown)
+                    return mate, self.ends[mate]
+        return mate, self._mended(out, self.ends[mate])
 
     def _arguments(self, index: int, depth: int, after_colon: int | None) -> list[tuple[str, str]]:
         """The template's arguments as (name or '', text), in order; of `{{formatnum:5}}` what follows the colon."""

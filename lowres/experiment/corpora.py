@@ -14,7 +14,7 @@ from lowres.cards import CorpusCard, check_language, read_card, validated
 from lowres.corpus.dataset_card import write_dataset_card
 from lowres.corpus.find import files_at, library_cards
 from lowres.corpus.source import Source
-from lowres.corpus.spec import BUILD_CORPUS, CorpusSpec, Filters, Splits
+from lowres.corpus.spec import BUILD_CORPUS, CorpusSpec, Filters, Markup, Splits, template_additions
 from lowres.errors import DataError, RecipeError, Stopped, StoreError
 from lowres.experiment.drive import Observer
 from lowres.experiment.jobs import Job
@@ -43,6 +43,7 @@ class CorpusSettings(Spec):
     """What `corpus build --set` sets: a part of a recipe, and named as there."""
 
     normalisation: Normalisation = Normalisation()
+    markup: Markup = Markup()
     filters: Filters = Filters()
     splits: Splits = Splits()
     max_bytes: int | None = Field(default=None, ge=1)
@@ -100,6 +101,7 @@ def _of_files(path: Path, language: str | None, allow_truncated: bool, settings:
         language=language,
         documents="file" if path.is_dir() and form == "text" else "blank-line",
         allow_truncated=allow_truncated,
+        templates=template_additions(language, form),
         **dict(settings),
     )
     card = next((card_path for card, card_path in library_cards(tuple(hashes)) if card.language == language), None)

@@ -210,7 +210,12 @@ def _corpus_node(loaded: LoadedRecipe, raw: dict[str, RawFile]) -> Node | None:
     for each, where in (loaded.corpus, *loaded.others):
         raw.update({file.pinned: RawFile(each, where, file) for file in each.texts})
     spec = CorpusSpec.of(card, recipe.normalisation).model_copy(
-        update={"filters": recipe.filters, "splits": recipe.splits, "max_bytes": recipe.budget.corpus_bytes}
+        update={
+            "markup": recipe.markup,
+            "filters": recipe.filters,
+            "splits": recipe.splits,
+            "max_bytes": recipe.budget.corpus_bytes,
+        }
     )
     others = {
         f"against_{other.language}": Node(BUILD_CORPUS, CorpusSpec.of(other, recipe.normalisation))

@@ -5,6 +5,8 @@ import unicodedata
 from typing import Literal
 
 from lowres.artifacts import Spec
+from lowres.fingerprint import added_later
+from lowres.text import spelling
 
 _STRAIGHT = str.maketrans({"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "–": "-", "—": "-", "…": "..."})
 # No text: C0 and C1 controls other than white space, the byte-order mark, and lone surrogates, which UTF-8 cannot hold.
@@ -30,6 +32,20 @@ class Normalisation(Spec):
     """Typographic quotes, dashes and ellipses become their ASCII forms."""
     lowercase: bool = False
     """Everything in lower case (Unicode default mapping)."""
+    ascii_forms: bool = added_later(False, neutral=False)
+    """Full-width forms of ASCII characters become ASCII."""
+    apostrophes: bool = added_later(False, neutral=False)
+    """Between letters there is one apostrophe, U+0027."""
+    dandas: bool = added_later(False, neutral=False)
+    """`|` and `||` behind an Indic letter become । and ॥."""
+    digits: Literal["keep", "ascii", "mask"] = added_later("keep", neutral="keep")
+    """Decimal digits of all scripts become ASCII digits, or all of them 0."""
+    tone_marks: Literal["keep", "old", "new"] = added_later("keep", neutral="keep")
+    """Vietnamese tone marks by one school: hòa or hoà."""
+    strip_diacritics: bool = added_later(False, neutral=False)
+    """Letters lose their diacritics: how much of a result hangs on them."""
+    drop_invisible: bool = added_later(False, neutral=False)
+    """Zero-width spaces, soft hyphens and direction marks go; joiners stay."""
 
 
 def normalise(text: str, policy: Normalisation) -> str:
@@ -38,14 +54,39 @@ def normalise(text: str, policy: Normalisation) -> str:
     Idempotent. Lines, ended by whatever str.splitlines takes for a line break, are separated by a single `\n`; blank
     lines and white space around a line go. Within a line the only white space left is single U+0020. About 90 MB/s.
     """
-    text = unicodedata.normalize(policy.unicode, _ODD.sub(_plain, text))
+    text = _ODD.sub(_plain, text)
+    if policy.drop_invisible:
+        text = spelling.without_invisible(text)
+    text = unicodedata.normalize(policy.unicode, text)
     if policy.straight_quotes:
         text = text.translate(_STRAIGHT)
     if policy.lowercase:
         text = unicodedata.normalize(policy.unicode, text.lower())
     if policy.unicode == "NFKC":  # compatibility forms bring spaces of their own
         text = _ODD.sub(_plain, text)
+    if policy != _NEUTRAL:
+        text = _spelt(text, policy)
     # Replacing is three times as fast as splitting at white space and joining.
     while "  " in text:
         text = text.replace("  ", " ")
     return "\n".join(filter(None, [line.strip(" ") for line in text.split("\n")]))
+
+
+_NEUTRAL = Normalisation()
+
+
+def _spelt(text: str, policy: Normalisation) -> str:
+    """The policy's own spellings. Marks come before apostrophes and dandas, which look at the letters beside them."""
+    if policy.ascii_forms:
+        text = spelling.ascii_forms(text)
+    if policy.digits != "keep":
+        text = spelling.digits(text, policy.digits)
+    if policy.tone_marks != "keep":
+        text = spelling.tone_marks(unicodedata.normalize(policy.unicode, text), policy.tone_marks)
+    if policy.strip_diacritics:
+        text = spelling.without_diacritics(text)
+    if policy.apostrophes:
+        text = spelling.one_apostrophe(text)
+    if policy.dandas:
+        text = spelling.dandas(text)
+    return unicodedata.normalize(policy.unicode, text)

@@ -57,6 +57,14 @@ def test_left_over_counts_marks_per_thousand_characters():
     assert set(left_over({}).values()) == {0.0}
 
 
+def test_a_bar_that_the_page_shows_as_text_is_no_markup():
+    from wikitext_quality import bars_of_markup, bars_of_text
+
+    page = "जय हे || a [[b|c]] {{d|e}} <ref>f|g</ref>\n{|\n| h || i\n|}\n| j\n{{k|l"
+    assert bars_of_text(page) == 3  # the danda, and what is never closed
+    assert bars_of_markup({"1": "जय हे ||" + "x" * 992, "2": "b|c" + "x" * 997}, {"1": 2, "2": 0}) == 0.5
+
+
 def test_ngrams_leave_punctuation_out_and_keep_words_of_devanagari_whole():
     from wikitext_quality import ngrams
 

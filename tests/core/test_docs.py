@@ -27,6 +27,7 @@ from lowres.cli import options
 from lowres.experiment.plan import LAST_STAGES
 from lowres.families import NAMES, family
 from lowres.recipe import Recipe, apply_override, build_recipe
+from lowres.templates import Dates, Numbers, TemplateTable
 from lowres.text.spec import SegmenterSettings
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -126,6 +127,7 @@ for _name in NAMES:
     _method = family(_name).method
     RECIPE_TABLES += [(f'family = "{_name}"', _method), *nested(_method, f"{_name}: {{}}")]
 CARD_TABLES = [("Every card of data", Card), ("Files", CardFile), ("Layout", Layout), ("Carving", Carving)]
+CARD_TABLES += [("Templates", TemplateTable), ("Numbers", Numbers), ("Dates", Dates)]
 CARD_TABLES += [("Training a segmenter", SegmenterSettings)]
 CARD_TABLES += [(f"{name.capitalize()} cards", card) for name, card in CARDS.items()]
 TABLES = [("recipes.md", *table) for table in RECIPE_TABLES] + [("cards.md", *table) for table in CARD_TABLES]

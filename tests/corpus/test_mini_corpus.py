@@ -15,6 +15,7 @@ from lowres.corpus.build import build_corpus
 from lowres.corpus.dump import Dump
 from lowres.corpus.source import Source
 from lowres.corpus.spec import CorpusSpec
+from lowres.corpus.templates import rules_for
 from lowres.corpus.wikitext import clean
 from lowres.families.baselines.models import PUBLISHED_C, fit_tfidf_lr, prepare
 from lowres.families.baselines.spec import Features
@@ -45,7 +46,11 @@ def pages() -> dict[str, tuple[int, str, str]]:
     with Source(DUMP) as source:
         dump = Dump(source)
         return {
-            page.title: (page.ns, page.text, normalise(clean(page.text, dump.namespaces, page.title), Normalisation()))
+            page.title: (
+                page.ns,
+                page.text,
+                normalise(clean(page.text, dump.namespaces, page.title, rules_for("vie")), Normalisation()),
+            )
             for page in dump
         }
 

@@ -61,7 +61,6 @@ def test_markup(wikitext, text):
     [
         ("{{lang|fr|bonjour}}", "bonjour"),
         ("{{Lang-fr|bonjour}}", "bonjour"),
-        ("{{vol-lv|valoda}}", "valoda"),
         ("{{convert|5|km|mi}}", "5 km"),
         ("{{cvt|3|x|4|m2}}", "3 × 4 m²"),
         ("{{convert|{{formatnum:1234}}|sqmi}}", "1234 sq mi"),
