@@ -184,6 +184,8 @@ def _read(text: str, start: int, stop: int) -> list[Inline]:
         kind, wanted = "convert", 1
     elif name in _SECOND:
         kind, wanted = "lang", 2
+        if name.startswith("transl"):  # {{transl|ar|ALA|Allāh}}: the scheme may stand in between
+            wanted = max(2, sum("=" not in text[begin:end] for begin, end in arguments))
     elif name.startswith(_PREFIXES):
         kind, wanted = "lang", 1
     elif name in _FIRST:
