@@ -211,7 +211,7 @@ class Extractor:
         """The page's text, normalised; None where it cannot be cleaned, so that one odd page stops no build."""
         if self._job.format != "mediawiki":
             return normalise(plain_blocks(page.text), self._job.normalisation)
-        if sum(map(page.text.count, _OPENINGS)) > _MOST_OPENINGS:
+        if len(page.text) > _MOST_OPENINGS and sum(map(page.text.count, _OPENINGS)) > _MOST_OPENINGS:
             return None
         try:
             text = clean(page.text, self._namespaces, page.title, self._templates, self._job.formula)

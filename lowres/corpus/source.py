@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from lowres.errors import DataError
 
-CHUNK = 1 << 18
+CHUNK = 1 << 21
 """Bytes that are decompressed at a time."""
 MAX_LINE = 1 << 26
 """Bytes of one line of JSON lines or plain text."""

@@ -108,12 +108,12 @@ def _apostrophes(match: re.Match[str]) -> str:
 
 def _blocks(text: str) -> str:
     """The lines of a written page without list marks, rules, stray table rows and lines that hold no word."""
-    return _joined_blocks(_block(line) for line in text.split("\n"))
+    lines = (line.strip() for line in text.split("\n"))
+    return _joined_blocks(line if line[0].isalnum() else _block(line) for line in lines if line)
 
 
 def _block(line: str) -> str:
-    line = line.strip()
-    if line and line[0] in "*#:;|-":
+    if line[0] in "*#:;|-":
         if line[0] == "|":
             return ""
         line = line.lstrip("*#:; \t") if line[0] != "-" else line.lstrip("-") if line.startswith("----") else line
@@ -127,15 +127,17 @@ def _joined_blocks(lines: Iterable[str]) -> str:
     for line in lines:
         if not line:
             continue
-        if line[0] == "=" and line[-1] == "=" and (heading := line.strip("= \t")):
+        if line[0] == "=":
             level = len(line) - len(line.lstrip("="))
-            while waiting and waiting[-1][0] >= level:
-                waiting.pop()
-            waiting.append((level, heading))
-            continue
-        line = line.lstrip("=") if line.startswith("==") else line
-        kept += [heading for _, heading in waiting]
-        waiting.clear()
+            if line[-1] == "=" and (heading := line.strip("= \t")):
+                while waiting and waiting[-1][0] >= level:
+                    waiting.pop()
+                waiting.append((level, heading))
+                continue
+            line = line[level:] if level > 1 else line
+        if waiting:
+            kept += [heading for _, heading in waiting]
+            waiting.clear()
         kept.append(line)
     return "\n".join(kept)
 
