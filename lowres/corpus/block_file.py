@@ -15,7 +15,7 @@ import numpy as np
 
 from lowres.corpus.near import PERMUTATIONS
 
-PAGE = np.dtype([("reason", "u1"), ("id", "i8"), ("source_bytes", "u4")])
+PAGE = np.dtype([("reason", "u1"), ("id", "i8"), ("source_characters", "u4")])
 """A page of the source. reason: why it is no document, a place in `REASONS` from 1; 0: it is a candidate."""
 CANDIDATE = np.dtype(
     [("page", "u4"), ("title_size", "u4"), ("size", "u4"), ("digest", "u8", (2,)), ("in_script", "f8")]
@@ -140,9 +140,9 @@ class BlockWriter:
         self._places: list[np.ndarray] = []
         self._signatures: list[np.ndarray] = []
 
-    def page(self, reason: int, page_id: int, source_bytes: int) -> None:
+    def page(self, reason: int, page_id: int, source_characters: int) -> None:
         """A page of the source; see PAGE."""
-        self._pages.append((reason, page_id, source_bytes))
+        self._pages.append((reason, page_id, source_characters))
 
     def note(self, told: Sequence[tuple[str, str | None]], suffix: str | None) -> None:
         """What the last page tells of disambiguation; see `Note`."""

@@ -34,7 +34,7 @@ def build_corpus(inputs: Mapping[str, Path], spec: CorpusSpec, run: Run) -> None
 
     inputs: `against_<ISO 639-3>`, a corpus in another language, for each that the n-gram language filter learns from.
 
-    Facts: funnel [{reason, pages, example_ids}], documents and bytes by split, source_pages, source_text_bytes,
+    Facts: funnel [{reason, pages, example_ids}], documents and bytes by split, source_pages, source_characters,
     min_bytes. Memory holds some 50 bytes a page that may become a document, and else what a block needs. `run.threads`
     processes read, clean and hash; their number changes nothing in what is written. What a killed build had finished
     stays in `run.work`, and the next one goes on behind it.
@@ -66,7 +66,7 @@ def build_corpus(inputs: Mapping[str, Path], spec: CorpusSpec, run: Run) -> None
     run.note(
         funnel=funnel.rows(),
         source_pages=candidates.pages_read,
-        source_text_bytes=candidates.text_bytes_read,
+        source_characters=candidates.characters_read,
         min_bytes=min_bytes,
         **facts,
     )
@@ -112,7 +112,7 @@ def _read(job: Extraction, spec: CorpusSpec, run: Run, funnel: Funnel, whole: bo
             funnel.leave_out(REASONS[reason - 1], pages["id"][reasons == reason])
         found.add(block, pages["id"], reasons > 0, spec.filters.language.least_in_script)
         found.pages_read += len(pages)
-        found.text_bytes_read += int(pages["source_bytes"].sum(dtype=np.int64))
+        found.characters_read += int(pages["source_characters"].sum(dtype=np.int64))
         run.progress(block.position / 1e6, size, "MB", f"{len(found)} documents")
     found.close(disambiguation.names())
     return found

@@ -34,7 +34,7 @@ class Candidates:
     def __init__(self) -> None:
         self.blocks: list[BlockFile] = []
         self.pages_read = 0
-        self.text_bytes_read = 0
+        self.characters_read = 0
         self._gathered = {name: array(kind) for name, kind in _TYPES.items()}
         self._digests = array("Q")
 

@@ -133,8 +133,8 @@ class Extractor:
             self._export.drop()
         self._export, self._block, self._unhashed = None, BlockWriter(self._job.bits), []
 
-    def _leave_out(self, reason: str, page_id: int, source_bytes: int = 0) -> None:
-        self._block.page(_REASONS[reason], page_id, source_bytes)
+    def _leave_out(self, reason: str, page_id: int, source_characters: int = 0) -> None:
+        self._block.page(_REASONS[reason], page_id, source_characters)
 
     def _pages(self, piece: Piece) -> Iterator[Page]:
         job, file = self._job, self._job.files[piece.file]
@@ -184,7 +184,7 @@ class Extractor:
         """A row for the page, and its text with all that is told from it where it may be a document."""
         is_dump, block = self._job.format == "mediawiki", self._block
         told = told_by(page, self._namespaces) if is_dump else []
-        size = len(page.text.encode())
+        size = len(page.text)
         if page.ns != MAIN or page.redirect is not None:
             self._leave_out("redirect" if page.ns == MAIN else "other_namespace", page.id, size)
             block.note(told, None)

@@ -24,6 +24,8 @@ _THREAD_VARIABLES = (
     "NPROC",  # XLA on CPU: the others leave it at two threads a core
 )
 _SECONDS_TO_LEAVE = 5.0
+# bz2 and expat walk over megabytes at random: 7 % less time where Linux gives large pages to who asks.
+_LARGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
 def cores() -> int:
@@ -65,7 +67,7 @@ class Worker:
                 stdout=stderr,
                 stderr=stderr,
                 pass_fds=(to_read, from_write),
-                env=environment,
+                env={**_LARGE_PAGES, **environment} if kind == "data" else environment,
             )
         os.close(to_read)
         os.close(from_write)

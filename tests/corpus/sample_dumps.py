@@ -76,7 +76,7 @@ class Row(NamedTuple):
 
     id: int
     reason: str
-    source_bytes: int
+    source_characters: int
     told: tuple
     candidate: tuple
 

@@ -1,5 +1,6 @@
 """The tables of inline templates: those that are shipped, a language card's, and the rules that come of them."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from functools import cache
@@ -87,6 +88,8 @@ def _rules(table: TemplateTable) -> dict[str, Rule]:
     return found
 
 
+_STAR = re.compile(r"[^/-]++[/-]")
+
 TEMPLATES: Mapping[str, Rule] = rules_for(_ANY)
 """The rules that hold for every language."""
 
@@ -98,5 +101,5 @@ def rule_for(name: str, templates: Mapping[str, Rule]) -> Rule | None:
 
 def _star(name: str) -> str:
     """`lang-fr` -> `lang-*`: one rule for a template that each language has."""
-    cut = min((place for place in (name.find("-"), name.find("/")) if place > 0), default=-1)
-    return f"{name[: cut + 1]}*" if cut > 0 else ""
+    found = _STAR.match(name)
+    return f"{found.group()}*" if found else ""
