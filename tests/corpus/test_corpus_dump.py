@@ -3,6 +3,7 @@ import gzip
 import json
 import lzma
 import tracemalloc
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import zstandard
 
 from lowres.corpus.documents import document_id, read_jsonl
 from lowres.corpus.dump import Dump, Page, read_head
-from lowres.corpus.source import Source
+from lowres.corpus.source import Source, Truncated
 from lowres.errors import DataError
 
 MINI = Path(__file__).parents[2] / "corpora/vi/mini/viwiki-mini-pages-articles.xml.bz2"
@@ -207,3 +208,29 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8_000_000
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+@pytest.mark.parametrize("change", ["none", "flip", "cut", "zeros", "garbage", "one byte"])
+def test_bz2_is_read_as_the_standard_library_reads_it(tmp_path, streams, change):
+    """Bytes before a fault, and the kind of the fault, where rapidgzip and the standard library differ."""
+    words = "".join(f"từ {k * k} " for k in range(300_000)).encode()
+    third = len(words) // 3
+    parts = [words] if streams == 1 else [words[:third], words[third : 2 * third], words[2 * third :]]
+    data = bytearray(b"".join(map(bz2.compress, parts)))
+    if change == "flip":
+        data[len(data) * 3 // 4] ^= 4
+    data = {"cut": data[:-2000], "zeros": data + bytes(100), "garbage": data + b"BZh9x", "one byte": data + b"x"}.get(
+        change, data
+    )
+    path = tmp_path / "words.bz2"
+    path.write_bytes(data)
+    found = bytearray()
+    wanted = {"flip": DataError, "cut": Truncated, "garbage": DataError, "one byte": DataError}.get(change)
+    with Source(path) as source, pytest.raises(wanted) if wanted else nullcontext():
+        for chunk in source.chunks():
+            found += chunk
+    if wanted is None:
+        assert found == words
+    else:
+        assert change == "flip" or (words.startswith(found) and len(found) > 1 << 21)
