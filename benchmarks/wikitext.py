@@ -115,10 +115,20 @@ def versions(python: str) -> dict[str, str]:
 
 
 def measure_build(dump: Path, language: str, workers: int, folder: Path, into: Measured) -> None:
-    """One whole `lowres corpus build` from an empty store, dump to Parquet."""
+    """One whole `lowres corpus build` from an empty store, dump to Parquet, near-duplicates kept."""
     store = folder / "store"
     command = [sys.executable, "-m", "lowres", "corpus", "build", str(dump), "--language", language]
-    command += ["--workers", str(workers), "--store", str(store), "--out", str(folder / "corpus"), "--offline"]
+    command += [
+        "--set",
+        "filters.near_duplicates=false",
+        "--workers",
+        str(workers),
+        "--store",
+        str(store),
+        "--out",
+        str(folder / "corpus"),
+        "--offline",
+    ]
     into.samples.append(measure(command, workers, lowres_role))
     (manifest,) = store.rglob("manifest.json")
     cost = json.loads(manifest.read_text())["cost"]
@@ -136,7 +146,7 @@ def measure_speed(dump: Path, options: argparse.Namespace, peers: Sequence[str],
     sources = {"": (dump, Pages(dump).xml_bytes())}
     if options.repeat_to:
         repeated = folder / "repeated.xml.bz2"
-        sources["repeated "] = (repeated, write_repeated(Pages(dump), options.repeat_to, repeated))
+        sources["repeated "] = (repeated, write_repeated(Pages(dump), options.repeat_to, repeated, altered=True))
     found: dict[str, Measured] = {}
     for number in range(options.rounds):
         for label, (path, size) in sources.items():

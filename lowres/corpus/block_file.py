@@ -24,7 +24,7 @@ CANDIDATE = np.dtype(
 
 in_script: the share of its letters that are of the script that was asked for.
 """
-PARTITION_BITS = 24
+PARTITION_BITS = 23
 """log2 of the shingle places that are counted at a time; a place's upper bits say in which partition it is."""
 
 _MAGIC = b"lowres block 3\0\0"

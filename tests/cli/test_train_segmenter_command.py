@@ -37,5 +37,5 @@ def test_a_file_that_is_no_treebank_is_named(lowres, treebank, tmp_path):
     text = text.replace(first[1], hashlib.sha256(broken).hexdigest())
     (tmp_path / "toy.toml").write_text(text, encoding="utf-8")
     code, _, err = lowres("corpus", "train-segmenter", "toy.toml", *SMALL)
-    assert code == 2
+    assert code == 1
     assert "line 3: not a line of CoNLL-U" in err

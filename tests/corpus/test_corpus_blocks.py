@@ -17,7 +17,7 @@ import zstandard
 from sample_dumps import HEAD, TAIL, content, extraction, multistream, page, pages, rows_of, single, words
 
 from lowres.artifacts import CORPUS_SPLITS, Corpus, Run
-from lowres.corpus.block_file import BlockFile
+from lowres.corpus.block_file import PARTITION_BITS, BlockFile
 from lowres.corpus.blocks import Sizes, extracted
 from lowres.corpus.build import build_corpus
 from lowres.corpus.documents import document_id
@@ -67,8 +67,8 @@ def test_shingle_places_are_read_by_partition(tmp_path):
     made = pages(60)
     whole = list(extracted(extraction(single(tmp_path, made), tmp_path / "a", bits=26), 1, False))
     for block in whole:
-        parts = [block.places(partition) for partition in range(4)]
-        assert all(found.max() < 1 << 24 for found, _ in parts)
+        parts = [block.places(partition) for partition in range(1 << 26 - PARTITION_BITS)]
+        assert all(found.max() < 1 << PARTITION_BITS for found, _ in parts)
         edges = [np.cumsum(lengths)[:-1] for _, lengths in parts]
         several = [np.split(found, edge) for (found, _), edge in zip(parts, edges, strict=True)]
         texts = block.texts().decode()
@@ -76,7 +76,7 @@ def test_shingle_places_are_read_by_partition(tmp_path):
             _, title, size, _, _ = row
             raw = texts.encode()[title : title + size].decode()
             texts = texts.encode()[title + size :].decode()
-            joined = np.concatenate([piece + (number << 24) for number, piece in enumerate(pieces)])
+            joined = np.concatenate([piece + (number << PARTITION_BITS) for number, piece in enumerate(pieces)])
             assert np.array_equal(joined, places([raw], 26)[0])
 
 
@@ -85,12 +85,12 @@ def test_stubs_are_the_same_whatever_the_partitions(tmp_path, monkeypatch):
     made = [page(n, frame.format(words(n, 2))) for n in range(1, 30)] + pages(10, 300)
     source = single(tmp_path, made)
     told = {}
-    for bits in (19, 24):
+    for bits in (19, PARTITION_BITS):
         monkeypatch.setattr("lowres.corpus.block_file.PARTITION_BITS", bits)
         monkeypatch.setattr("lowres.corpus.candidates.PARTITION_BITS", bits)
         told[bits] = build(tmp_path / str(bits), source)
     assert {row["reason"]: row["pages"] for row in told[19].facts["funnel"]}["stub"] == 29
-    assert told[19].facts == told[24].facts
+    assert told[19].facts == told[PARTITION_BITS].facts
 
 
 def test_a_finished_block_leaves_no_parser_behind(tmp_path):
