@@ -153,8 +153,7 @@ class Extractor:
             self._export = Export(file.path, None if piece.begins else file.encoding)
         export = self._export
         if piece.data is not None:
-            for start in range(0, len(piece.data), CHUNK):  # not all its pages at once
-                yield from export.feed(piece.data[start : start + CHUNK])
+            yield from _in_steps(export, piece.data)
         else:
             yield from self._stream_pages(piece, file, export)
         if piece.ends:
@@ -176,7 +175,7 @@ class Extractor:
                     if first and not page_begins(chunk):
                         raise Unaligned(f"{file.path}: the bz2 stream at byte {piece.start} begins within a page")
                     first = False
-                    yield from export.feed(chunk)
+                    yield from _in_steps(export, chunk)
             except Truncated as fault:
                 raise fault if piece.ends else Unaligned(str(fault)) from None
 
@@ -220,3 +219,9 @@ class Extractor:
             raise
         except Exception:  # noqa: BLE001 - counted as `unreadable`, with the page's id
             return None
+
+
+def _in_steps(export: Export, data: bytes) -> Iterator[Page]:
+    """The pages that end in `data`, never all of them held at once."""
+    for start in range(0, len(data), CHUNK):
+        yield from export.feed(data[start : start + CHUNK])
