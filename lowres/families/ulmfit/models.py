@@ -113,8 +113,9 @@ class QRNNCell(nn.Module):
     def _pooled(self, x: Tensor, c0: Tensor, zoned: Tensor | None, zoneout: float) -> tuple[Tensor, Tensor]:
         if not self.compiled or x.device.type != "cpu":
             return forget_pool(self.linear(x), c0, zoned, zoneout)
-        weight, bias = self.linear.weight_raw, self.linear.module.bias
-        options = {"dtype": _product_dtype(x), "weight_p": self.linear.p, "zoned": zoned, "zoneout": zoneout}
+        linear: Any = self.linear
+        weight, bias = linear.weight_raw, linear.module.bias
+        options = {"dtype": _product_dtype(x), "weight_p": linear.p, "zoned": zoned, "zoneout": zoneout}
         return compiled.qrnn_layer(x, weight, bias, c0, **options)
 
 
@@ -186,12 +187,15 @@ class TimeMajorLSTM(nn.LSTM):
 class DroppedLSTM(CheapWeightDropout):
     """A TimeMajorLSTM whose recurrent weights are dropped; a compiled layer does both."""
 
+    weight_hh_l0_raw: Tensor
+
     def forward(self, x: Tensor, hx: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """As TimeMajorLSTM."""
         if not self.compiled or x.device.type != "cpu":
             return super().forward(x, hx)
-        lstm, (h, c) = self.module, hx
+        lstm: Any = self.module
         weights = (lstm.weight_ih_l0, self.weight_hh_l0_raw, lstm.bias_ih_l0 + lstm.bias_hh_l0)
+        h, c = hx
         options = {"dtype": _product_dtype(x), "weight_p": self.p}
         out, last = compiled.lstm_layer(x.transpose(0, 1), weights, h[0], c[0], **options)
         return out.transpose(0, 1), (out[-1:], last[None])
