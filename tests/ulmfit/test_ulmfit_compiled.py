@@ -278,6 +278,8 @@ def test_shapes_and_kinds_that_do_not_fit_are_named():
         compiled.forget_pool(torch.zeros(4, 2, 9), torch.zeros(2, 4))
     with pytest.raises(ShapeError, match="bfloat16"):
         compiled.forget_pool(torch.zeros(4, 2, 12), torch.zeros(2, 4, dtype=BF16))
+    with pytest.raises(ShapeError, match=r"zoned is torch.bool, \(4, 2, 3\); it is bool, \(4, 2, 4\)"):
+        compiled.forget_pool(torch.zeros(4, 2, 12), torch.zeros(2, 4), torch.ones(4, 2, 3, dtype=torch.bool))
     with pytest.raises(ShapeError, match=r"qrnn_layer: x \(4, 2, 3\), weight \(12, 5\)"):
         compiled.qrnn_layer(torch.zeros(4, 2, 3), torch.zeros(12, 5), torch.zeros(12), torch.zeros(2, 4), dtype=F32)
     weights = torch.zeros(16, 3), torch.zeros(16, 5), torch.zeros(16)

@@ -87,6 +87,9 @@ def _pool(gates: Tensor, acts: Tensor, c0: Tensor, zoned: Tensor | None, zoneout
     time, batch, hidden = gates.shape[0], gates.shape[1], gates.shape[2] // 3
     states = gates.new_empty(time, batch, hidden, dtype=_wide(gates.dtype))
     out = gates.new_empty(time, batch, hidden)
+    if zoned is not None and (zoned.shape != out.shape or zoned.dtype != torch.bool):
+        raise ShapeError(f"zoned is {zoned.dtype}, {tuple(zoned.shape)}; it is bool, {tuple(out.shape)}")
+    zoned = None if zoned is None else zoned.contiguous()
     arguments = (gates, acts, c0, zoned, zoneout, states, out, time, batch, hidden)
     _loaded().call("qrnn_forward", gates.dtype, *arguments)
     return out, states
