@@ -156,6 +156,14 @@ def test_gradcheck():
     )
 
 
+def test_a_second_backward_pass_is_an_error_and_not_a_wrong_gradient():
+    gates = torch.randn(4, 2, 9, requires_grad=True)
+    total = compiled.forget_pool(gates, torch.zeros(2, 3))[0].sum()
+    total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        total.backward()
+
+
 def test_the_state_is_carried_over_pieces_bit_for_bit():
     torch.manual_seed(0)
     gates, c0 = torch.randn(8, 2, 12), torch.randn(2, 4)

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.graph import increment_version
 from torch.nn import functional as F
 
 from lowres.errors import DataError, ShapeError
 from lowres.families.ulmfit.kernels.load import Kernels, Missing, kernels
 
-_PRODUCT_ROWS = 1024
+_PRODUCT_ROWS = 640
 _ROWS_OF_A_SUM = 64  # of softmax.h
 
 
@@ -82,28 +83,51 @@ def drop_weights(weight: Tensor, p: float, dtype: torch.dtype) -> Tensor:
     return _Drop.apply(weight, p, dtype)  # type: ignore[return-value]
 
 
-def _pool(gates: Tensor, acts: Tensor, c0: Tensor, zoned: Tensor | None, zoneout: float) -> tuple[Tensor, Tensor]:
-    """All h and all c of fo-pooling; acts (may be gates) gets the activations."""
+def _pool(
+    gates: Tensor, acts: Tensor, c0: Tensor, zoned: Tensor | None, zoneout: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """All h and all c of fo-pooling in the gates' dtype, and the last c; acts (may be gates) gets the activations."""
     time, batch, hidden = gates.shape[0], gates.shape[1], gates.shape[2] // 3
-    states = gates.new_empty(time, batch, hidden, dtype=_wide(gates.dtype))
-    out = gates.new_empty(time, batch, hidden)
+    out, states = gates.new_empty(time, batch, hidden), gates.new_empty(time, batch, hidden)
+    state = c0.clone(memory_format=torch.contiguous_format)
     if zoned is not None and (zoned.shape != out.shape or zoned.dtype != torch.bool):
         raise ShapeError(f"zoned is {zoned.dtype}, {tuple(zoned.shape)}; it is bool, {tuple(out.shape)}")
     zoned = None if zoned is None else zoned.contiguous()
-    arguments = (gates, acts, c0, zoned, zoneout, states, out, time, batch, hidden)
+    arguments = (gates, acts, state, zoned, zoneout, states, out, time, batch, hidden)
     _loaded().call("qrnn_forward", gates.dtype, *arguments)
-    return out, states
+    return out, states, state
 
 
 def _pool_gradient(
     acts: Tensor, c0: Tensor, states: Tensor, d_out: Tensor, d_last: Tensor, zoneout: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of gates, their bias (float32 or wider) and c0."""
-    d_c, d_gates = d_last.to(states.dtype, copy=True).contiguous(), torch.empty_like(acts)
-    d_bias = states.new_zeros(acts.shape[1:])
-    arguments = (acts, c0, states, d_out.contiguous(), zoneout, d_c, d_gates, d_bias, *states.shape)
+    d_c, d_gates = d_last.to(c0.dtype, copy=True).contiguous(), _overwritten(acts)
+    d_bias = c0.new_zeros(acts.shape[1:])
+    arguments = (
+        acts,
+        c0.to(acts.dtype).contiguous(),
+        states,
+        d_out.contiguous(),
+        zoneout,
+        d_c,
+        d_gates,
+        d_bias,
+        *states.shape,
+    )
     _loaded().call("qrnn_backward", acts.dtype, *arguments)
     return d_gates, d_bias.sum(0), d_c
+
+
+def _overwritten(acts: Tensor) -> Tensor:
+    """A buffer for the gradient of the gates: that of the activations, which nobody reads afterwards.
+
+    A second backward pass over the same graph is then an error of torch's; float64, for gradcheck, may have one.
+    """
+    if acts.dtype == torch.float64:
+        return torch.empty_like(acts)
+    increment_version(acts)
+    return acts
 
 
 class _ForgetPool(Function):
@@ -111,12 +135,12 @@ class _ForgetPool(Function):
 
     @staticmethod
     def forward(ctx, gates: Tensor, c0: Tensor, zoned: Tensor | None, zoneout: float) -> tuple[Tensor, Tensor]:
-        gates, c0 = gates.contiguous(), c0.contiguous()
+        gates = gates.contiguous()
         acts = torch.empty_like(gates)
-        out, states = _pool(gates, acts, c0, zoned, zoneout)
+        out, states, last = _pool(gates, acts, c0, zoned, zoneout)
         ctx.save_for_backward(acts, c0, states)
         ctx.zoneout = zoneout
-        return out, states[-1].clone()
+        return out, last
 
     @staticmethod
     def backward(ctx, d_out: Tensor, d_last: Tensor) -> tuple[Tensor, Tensor, None, None]:
@@ -139,13 +163,13 @@ class _QrnnLayer(Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, c0: Tensor, options: tuple) -> tuple[Tensor, Tensor]:
         weight_p, zoned, zoneout, dtype = options
-        rows, c0 = x.to(dtype).contiguous(), c0.contiguous()
+        rows = x.to(dtype).contiguous()
         product = _dropped(weight, weight_p, dtype)
         acts = F.linear(rows, product, bias.to(dtype))
-        out, states = _pool(acts, acts, c0, zoned, zoneout)
+        out, states, last = _pool(acts, acts, c0, zoned, zoneout)
         ctx.save_for_backward(rows, product, acts, c0, states)
         ctx.about = x.dtype, weight_p, zoneout
-        return out, states[-1].clone()
+        return out, last
 
     @staticmethod
     def backward(ctx, d_out: Tensor, d_last: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor, None]:
@@ -153,8 +177,8 @@ class _QrnnLayer(Function):
         dtype, weight_p, zoneout = ctx.about
         d_gates, d_bias, d_first = _pool_gradient(acts, c0, states, d_out, d_last, zoneout)
         d_gates = d_gates.flatten(0, 1)
-        d_x = (d_gates @ product).view_as(rows).to(dtype) if ctx.needs_input_grad[0] else None
         d_weight = _drop_gradient(product, d_gates.t() @ rows.flatten(0, 1), weight_p)
+        d_x = (d_gates @ product).view_as(rows).to(dtype) if ctx.needs_input_grad[0] else None
         return d_x, d_weight, d_bias, d_first, None
 
 
@@ -210,7 +234,7 @@ class _LstmLayer(Function):
         dtype, state_dtype, weight_p = ctx.about
         time, batch, hidden = states.shape
         d_out, d_c = d_out.contiguous(), d_last.to(states.dtype, copy=True).contiguous()
-        d_gates, d_h = torch.empty_like(acts), torch.zeros_like(h0)
+        d_gates, d_h = _overwritten(acts), torch.zeros_like(h0)
         d_bias = states.new_zeros(batch, 4 * hidden)
         call = _loaded().call
         for t in reversed(range(time)):
@@ -269,14 +293,15 @@ class _LinearCrossEntropy(Function):
             torch.mm(errors, product, out=d_hidden[some])
             d_weight += errors.t() @ rows
             d_bias += sums.sum(0)
-        ctx.save_for_backward(d_hidden, d_weight, d_bias)
+        ctx.save_for_backward(*(d.div_(len(hidden)) for d in (d_hidden, d_weight, d_bias)))
         return nll.mean()
 
     @staticmethod
     def backward(ctx, d_loss: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         d_hidden, d_weight, d_bias = ctx.saved_tensors
-        scale = d_loss / len(d_hidden)
-        return (d_hidden * scale).to(d_hidden.dtype), d_weight * scale, d_bias * scale, None
+        if float(d_loss) == 1:  # as it is in training; spares a copy of the largest gradient
+            return d_hidden, d_weight, d_bias, None
+        return (d_hidden * d_loss).to(d_hidden.dtype), d_weight * d_loss, d_bias * d_loss, None
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
