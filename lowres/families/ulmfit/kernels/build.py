@@ -57,18 +57,14 @@ def build(folder: Path) -> list[Path]:
     levels = LEVELS.get(platform.machine(), {"DEFAULT": []})
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as scratch:
-        made, openmp = {}, True
+        version = _version(compiler)
+        # clang's OpenMP is another library than the one that torch brings along
+        made, openmp = {}, "clang" not in version
         for level, flags in levels.items():
-            library = Path(scratch) / f"kernels-{level.lower()}.so"
-            try:
-                _compile(compiler, [*flags, "-fopenmp"], library)
-            except NotBuilt:
-                openmp = False
-                _compile(compiler, flags, library)
-            made[level] = library.name
-        version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout.splitlines()
+            made[level] = f"kernels-{level.lower()}.so"
+            _compile(compiler, [*flags, *(["-fopenmp"] if openmp else [])], Path(scratch) / made[level])
         record = {
-            "compiler": version[0] if version else compiler,
+            "compiler": version,
             "machine": platform.machine(),
             "openmp": openmp,
             "libraries": made,
@@ -77,6 +73,15 @@ def build(folder: Path) -> list[Path]:
         (Path(scratch) / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         # replaced, never written over: another process may have the old library mapped
         return [(Path(scratch) / name).replace(folder / name) for name in (*made.values(), RECORD)]
+
+
+def _version(compiler: str) -> str:
+    """The first line of what the compiler says of itself. Raises NotBuilt where it does not start."""
+    try:
+        said = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NotBuilt(f"{compiler} does not start ({error})") from error
+    return said.partition("\n")[0] or compiler
 
 
 def _compile(compiler: str, flags: list[str], library: Path) -> None:
