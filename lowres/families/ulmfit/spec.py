@@ -23,7 +23,7 @@ from lowres.families.contract import (
     Shared,
     picked,
 )
-from lowres.fingerprint import file_sha256
+from lowres.fingerprint import added_later, file_sha256
 from lowres.tokenizers.spec import packed
 
 Way = Literal["forward", "backward"]
@@ -44,6 +44,12 @@ class Network(Spec):
     precision: Precision = "bfloat16"
     """Of the products; weights, states, softmax and optimiser are float32. bfloat16 is twice as fast on a CPU with AMX
      (4 M parameters, one core: 8,100 tokens/s against 4,000); try float32 where the processor has no bfloat16."""
+    kernel: Literal["auto", "compiled", "torch"] = added_later("auto", neutral="auto")
+    """Of time loops, weight dropout and softmax on a CPU: C (from the same random draws, the same to rounding) or plain
+    torch. auto: C where it was built. What was used is in the manifest."""
+    products: Literal["auto", "onednn", "default"] = added_later("auto", neutral="auto")
+    """Of float32 matrices on a CPU, the same to rounding. auto: oneDNN on AMD without AMX, else torch's choice. What
+    was used is in the manifest."""
 
 
 class Optimisation(Spec):
