@@ -23,7 +23,7 @@ from lowres.families.contract import (
     Shared,
     picked,
 )
-from lowres.fingerprint import file_sha256
+from lowres.fingerprint import added_later, file_sha256
 from lowres.tokenizers.spec import packed
 
 Way = Literal["forward", "backward"]
@@ -145,6 +145,9 @@ class ClassifierSettings(Spec):
     """Tokens through which gradients flow; longer texts are read in such pieces."""
     max_len: int = Field(default=1440, ge=1)
     """Last tokens of a text that are pooled."""
+    calibration: Literal["none", "temperature"] = added_later("none", neutral="none")
+    """temperature: log probabilities are divided by one number, fitted on the subset's dev labels (Guo et al. 2017). The
+    most probable label stays the same."""
 
 
 class ClassifierSpec(ClassifierSettings):
@@ -249,4 +252,7 @@ FAMILY = Family(
     predict=PREDICT,
     loader="lowres.families.ulmfit.classify:load",
     generator="lowres.families.ulmfit.generate:load",
+    exporter="lowres.families.ulmfit.export:export_classifier",
+    package_loader="lowres.families.ulmfit.inference:load",
+    onnx_loader="lowres.families.ulmfit.onnx_inference:load",
 )
