@@ -67,7 +67,9 @@ def export_language_model(run: Path, method: str, store: Store, out: Path) -> Ex
 def _notes(packing: Packing) -> list[str]:
     notes = []
     if packing.int8:
-        notes.append("Its matrices are rounded to 8 bits with a scale a row; the scores below are those before rounding.")
+        notes.append(
+            "Its matrices are rounded to 8 bits with a scale a row; the scores below are those before rounding."
+        )
     if packing.onnx:
         notes.append("`forward.onnx`, `backward.onnx` hold the same network in float32 for onnxruntime.")
     return notes
@@ -75,7 +77,9 @@ def _notes(packing: Packing) -> list[str]:
 
 def _standing(store: Store, artifact: str) -> Path:
     if not store.has(artifact):
-        raise DataError(f"the language model {artifact[:12]} is not in the store {store.root}; name its store with --store")
+        raise DataError(
+            f"the language model {artifact[:12]} is not in the store {store.root}; name its store with --store"
+        )
     return store.path(artifact)
 
 

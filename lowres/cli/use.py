@@ -27,7 +27,7 @@ Seed = Annotated[int | None, typer.Option(help="The classifier's seed.")]
 
 
 def predict(
-    source: Annotated[str, typer.Argument(metavar="RUN_OR_FOLDER", help="A run, or a folder of lowres export.")],
+    source: Annotated[str, typer.Argument(metavar="RUN|FOLDER", help="A run, or a folder of lowres export.")],
     method: Annotated[str | None, typer.Argument(help="A method of the run.")] = None,
     task: Task = None,
     train_size: TrainSize = None,

@@ -53,6 +53,8 @@ class Family:
     an object with generate(prompt, max_tokens, temperature, top_k, top_p, seed) -> str, or None.
     exporter, package_loader, onnx_loader: "module:function"; exporter(classifier's folder, new folder, Packing) writes
     what the loaders read from the new folder. None: a package holds the classifier's files as they are, for `loader`.
+    importer: "module:function"; importer(folder, new folder or None) reads language models in layouts of others, writes
+    them as `init` reads them, and returns a line on each.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Family:
     exporter: str | None = None
     package_loader: str | None = None
     onnx_loader: str | None = None
+    importer: str | None = None
 
 
 @dataclass(frozen=True)

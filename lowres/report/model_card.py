@@ -12,7 +12,16 @@ from lowres.report.summary import Summary
 _SCORES = (("macro_f1", "macro-F1"), ("accuracy", "accuracy"), ("mcc", "Matthews correlation"), ("log_loss", "log loss"),
            ("ece", "expected calibration error"))  # fmt: skip
 
-_KNOWN_LICENCES = {"cc0-1.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "mit", "apache-2.0"}
+_KNOWN_LICENCES = {
+    "cc0-1.0",
+    "cc-by-3.0",
+    "cc-by-4.0",
+    "cc-by-sa-3.0",
+    "cc-by-sa-4.0",
+    "cc-by-nc-4.0",
+    "mit",
+    "apache-2.0",
+}
 
 
 def classifier_card(summary: Summary, cell: CellRecord, notes: list[str]) -> str:
@@ -35,7 +44,8 @@ def classifier_card(summary: Summary, cell: CellRecord, notes: list[str]) -> str
         _scores(summary, cell),
         _training(results, cell, model),
         _data(results, cell.task, model),
-        _LIMITS + "\n- The scores hold for texts like the task's test split. Other domains, dialects, years and spellings "
+        _LIMITS
+        + "\n- The scores hold for texts like the task's test split. Other domains, dialects, years and spellings "
         "were not measured.\n- A probability says how sure the model is, and is right as often as it says only as far as "
         "the calibration error above tells.",
     ]
@@ -79,7 +89,9 @@ _LIMITS = (
 
 def _front(meta: dict[str, Any]) -> str:
     """YAML whose values are JSON, which YAML includes."""
-    return "\n".join(["---", *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in meta.items()), "---"])
+    return "\n".join(
+        ["---", *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in meta.items()), "---"]
+    )
 
 
 def _metadata(results: Results, pipeline: str, tags: list[str]) -> dict[str, Any]:
@@ -132,7 +144,12 @@ def _kind(cell: CellRecord, model: LanguageModelRecord | None) -> str:
 
 def _scores(summary: Summary, cell: CellRecord) -> str:
     """This model's own scores, and the mean of its method with the interval."""
-    lines = ["## Scores on the test split", "", "| | this model | mean of the method's runs, 95 % interval |", "|---|---|---|"]
+    lines = [
+        "## Scores on the test split",
+        "",
+        "| | this model | mean of the method's runs, 95 % interval |",
+        "|---|---|---|",
+    ]
     for key, name in _SCORES:
         if (value := cell.scores.get("test", {}).get(key)) is None:
             continue
@@ -154,7 +171,9 @@ def _training(results: Results, cell: CellRecord | None, model: LanguageModelRec
     facts = []
     if model is not None:
         bits = f"; {number(model.bits_per_byte, 3)} bits a byte held out" if model.bits_per_byte else ""
-        facts.append(("language model", f"{model.architecture}, {large(model.parameters)} parameters, {model.origin}{bits}"))
+        facts.append(
+            ("language model", f"{model.architecture}, {large(model.parameters)} parameters, {model.origin}{bits}")
+        )
         seen = f"{large(model.cost.bytes_seen, 'B')} and {large(model.cost.tokens_seen)} tokens seen"
         facts.append(("pretraining", f"{seen}, {duration(model.cost.wall_s)}"))
     if cell is not None:
@@ -163,7 +182,9 @@ def _training(results: Results, cell: CellRecord | None, model: LanguageModelRec
         facts.append(("classifier", f"{large(cell.parameters)} parameters, trained in {duration(cell.cost.wall_s)}"))
         facts.append(("settings", json.dumps(cell.settings, ensure_ascii=False, sort_keys=True)))
     if results.machine is not None:
-        facts.append(("machine", f"{results.machine.processor}, {results.machine.threads} threads, {results.machine.date}"))
+        facts.append(
+            ("machine", f"{results.machine.processor}, {results.machine.threads} threads, {results.machine.date}")
+        )
     return "## Training\n\n" + "\n".join(f"- {name}: {escape(value)}" for name, value in facts)
 
 
@@ -175,5 +196,7 @@ def _data(results: Results, task: str | None, model: LanguageModelRecord | None)
     for record in (*own, *tasks):
         parts.append(f"### {escape(record.name)}\n\nLicence: {escape(record.licence)}\n\n{record.statement.strip()}")
     if len(parts) == 1:
-        parts.append("The run names no corpus that this model was trained on. Say what it learnt from before you pass it on.")
+        parts.append(
+            "The run names no corpus that this model was trained on. Say what it learnt from before you pass it on."
+        )
     return "\n\n".join(parts)

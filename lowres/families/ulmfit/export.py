@@ -29,7 +29,9 @@ def export_classifier(source: Path, out: Path, packing: Packing) -> None:
     written: dict[str, Tensor] = {}
     for config in configs:
         weights = read_weights(source / config.direction / "model.safetensors")
-        weights = {name: tensor for name, tensor in weights.items() if not name.endswith((COPIES, "num_batches_tracked"))}
+        weights = {
+            name: tensor for name, tensor in weights.items() if not name.endswith((COPIES, "num_batches_tracked"))
+        }
         if packing.onnx:
             from lowres.families.ulmfit.onnx_graph import write_graph
 

@@ -228,5 +228,7 @@ def load(folder: Path) -> ExportedClassifier:
             encoder = TorchEncoder(network, below(own, "0.module."))
             models.append((network, encoder, Head.of(below(own, "1."))))
         except (KeyError, StopIteration) as error:
-            raise DataError(f"{folder}/model.safetensors: lacks {error}; its config.json is of another model") from error
+            raise DataError(
+                f"{folder}/model.safetensors: lacks {error}; its config.json is of another model"
+            ) from error
     return ExportedClassifier(models, load_tokenizer(folder / "tokenizer"), config.shape)

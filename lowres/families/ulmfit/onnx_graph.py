@@ -145,7 +145,9 @@ def _pooling() -> Any:
         helper.make_node("Add", ["faded", "kept"], ["c_next"]),
         helper.make_node("Identity", ["c_next"], ["c_all"]),
     ]
-    shapes = {n: helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("c", "kept", "f", "c_next", "c_all")}
+    shapes = {
+        n: helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("c", "kept", "f", "c_next", "c_all")
+    }
     return helper.make_graph(
         nodes, "pooling", [shapes["c"], shapes["kept"], shapes["f"]], [shapes["c_next"], shapes["c_all"]]
     )

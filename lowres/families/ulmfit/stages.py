@@ -161,7 +161,9 @@ def _calibrate(folder: Path, shape: Shape, dev: Sequence[Document]) -> float:
     probabilities = load(folder).predict_proba([document.text for document in dev])
     gold = label_indices([str(document.label) for document in dev], shape.labels)
     temperature = fit_temperature(probabilities, gold)
-    write_json(folder / "classifier.json", shape.model_copy(update={"temperature": temperature}).model_dump(mode="json"))
+    write_json(
+        folder / "classifier.json", shape.model_copy(update={"temperature": temperature}).model_dump(mode="json")
+    )
     return temperature
 
 
