@@ -67,9 +67,7 @@ def export_language_model(run: Path, method: str, store: Store, out: Path) -> Ex
 def _notes(packing: Packing) -> list[str]:
     notes = []
     if packing.int8:
-        notes.append(
-            "Its matrices are rounded to 8 bits with a scale a row; the scores below are those before rounding."
-        )
+        notes.append("Its matrices are rounded to 8 bits, a scale a row; the scores below are those before rounding.")
     if packing.onnx:
         notes.append("`forward.onnx`, `backward.onnx` hold the same network in float32 for onnxruntime.")
     return notes

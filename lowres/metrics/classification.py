@@ -13,8 +13,8 @@ _NONE_AT_ALL: Any = 0  # the F1 of a label neither given nor predicted; scikit-l
 class Scores:
     """What one set of predictions scores.
 
-    values: macro_f1, accuracy, weighted_f1, mcc, log_loss (nats), ece. per_class_f1: (labels,), 0 where a label is neither
-    given nor predicted. confusion: (labels, labels) counts, gold in rows, predicted in columns.
+    values: macro_f1, accuracy, weighted_f1, mcc, log_loss (nats), ece. per_class_f1: (labels,), 0 where a label is
+    neither given nor predicted. confusion: (labels, labels) counts, gold in rows, predicted in columns.
     """
 
     values: dict[str, float]

@@ -1,4 +1,4 @@
-"""The model card of an exported model, in Hugging Face's form: metadata, scores with intervals, data statements, limits."""
+"""The model card of an exported model, in Hugging Face's form: metadata, scores with intervals, data, limits."""
 
 import json
 from typing import Any
@@ -9,8 +9,13 @@ from lowres.report.markdown import escape
 from lowres.report.results import Results
 from lowres.report.summary import Summary
 
-_SCORES = (("macro_f1", "macro-F1"), ("accuracy", "accuracy"), ("mcc", "Matthews correlation"), ("log_loss", "log loss"),
-           ("ece", "expected calibration error"))  # fmt: skip
+_SCORES = {
+    "macro_f1": "macro-F1",
+    "accuracy": "accuracy",
+    "mcc": "Matthews correlation",
+    "log_loss": "log loss",
+    "ece": "expected calibration error",
+}
 
 _KNOWN_LICENCES = {
     "cc0-1.0",
@@ -44,16 +49,13 @@ def classifier_card(summary: Summary, cell: CellRecord, notes: list[str]) -> str
         _scores(summary, cell),
         _training(results, cell, model),
         _data(results, cell.task, model),
-        _LIMITS
-        + "\n- The scores hold for texts like the task's test split. Other domains, dialects, years and spellings "
-        "were not measured.\n- A probability says how sure the model is, and is right as often as it says only as far as "
-        "the calibration error above tells.",
+        _LIMITS + _OF_CLASSIFIERS,
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def language_model_card(results: Results, model: LanguageModelRecord, ways: list[str]) -> str:
-    """README.md of a method's language model. ways: "forward", "backward" or both, in folders of these names if both."""
+    """README.md of a method's language model. ways: "forward", "backward" or both, each in a folder of its name."""
     meta = _metadata(results, "text-generation", [model.family, "language-model"])
     name = f"{results.name}, language model of {model.method}"
     folders = "It holds two models, `forward/` and `backward/`." if len(ways) > 1 else ""
@@ -84,6 +86,18 @@ _LIMITS = (
     "## Limits\n\n"
     "- Made for research. What the corpus and the labels have of bias and error the model has, too; see the data "
     "statements.\n- Nothing was measured of what it does to groups of people: do not let it decide about any."
+)
+
+
+_OF_CLASSIFIERS = (
+    "\n- The scores hold for texts like the task's test split. Other domains, dialects, years and spellings were not "
+    "measured.\n- A probability is right as often as it says only as far as the calibration error above tells."
+)
+
+
+_OF_CLASSIFIERS = (
+    "\n- The scores hold for texts like the task's test split. Other domains, dialects, years and spellings were not "
+    "measured.\n- A probability is right as often as it says only as far as the calibration error above tells."
 )
 
 
@@ -124,11 +138,11 @@ def _model_index(summary: Summary, cell: CellRecord) -> dict[str, Any]:
     metrics = []
     for key, kind in (("macro_f1", "f1"), ("accuracy", "accuracy")):
         if (value := cell.scores.get("test", {}).get(key)) is not None:
-            metrics.append({"type": kind, "name": f"{dict(_SCORES)[key]}, this model", "value": round(value, 4)})
+            metrics.append({"type": kind, "name": f"{_SCORES[key]}, this model", "value": round(value, 4)})
         mean = summary.score(cell.task, cell.train_size, cell.method, key)
         if mean.mean is not None:
             where = f"mean of {_runs(mean.ok)}, 95 % interval {bounds(mean.mean)}"
-            metrics.append({"type": kind, "name": f"{dict(_SCORES)[key]}, {where}", "value": round(mean.mean.mean, 4)})
+            metrics.append({"type": kind, "name": f"{_SCORES[key]}, {where}", "value": round(mean.mean.mean, 4)})
     return {
         "task": {"type": "text-classification", "name": "text classification"},
         "dataset": {"type": cell.task, "name": cell.task, "split": "test"},
@@ -143,14 +157,14 @@ def _kind(cell: CellRecord, model: LanguageModelRecord | None) -> str:
 
 
 def _scores(summary: Summary, cell: CellRecord) -> str:
-    """This model's own scores, and the mean of its method with the interval."""
+    """The model's own scores, and the mean of its method with the interval."""
     lines = [
         "## Scores on the test split",
         "",
         "| | this model | mean of the method's runs, 95 % interval |",
         "|---|---|---|",
     ]
-    for key, name in _SCORES:
+    for key, name in _SCORES.items():
         if (value := cell.scores.get("test", {}).get(key)) is None:
             continue
         several = ""
@@ -159,7 +173,9 @@ def _scores(summary: Summary, cell: CellRecord) -> str:
             if mean.mean is not None:
                 several = f"{score(mean.mean.mean)} {bounds(mean.mean)}, {_runs(mean.ok)}"
         lines.append(f"| {name} | {score(value) if value < 1 else number(value, 3)} | {several} |")
-    chosen = "It was kept for the best dev macro-F1 of its method, so its test scores are a little flattered; the mean is not."
+    chosen = (
+        "It was kept for the best dev macro-F1 of its method, so its scores are a little flattered; the mean is not."
+    )
     return "\n".join([*lines, "", chosen])
 
 

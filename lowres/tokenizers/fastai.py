@@ -1,8 +1,8 @@
 """Vocabularies of models that fastai trained: its text rules, a SentencePiece model, and a list of pieces of its own.
 
 These rules lose text (capitals within words, some white space), so decode is no inverse; models of ours use
-lowres.tokenizers.subword. They are here as they are, faults included, because a model reads nothing else well: case rules
-know ASCII alone in fastai 2, and `xxbos`, `xxmaj` stand in the vocabulary twice, the second time as pieces.
+lowres.tokenizers.subword. They are here as they are, faults included, because a model reads nothing else well: case
+rules know ASCII alone in fastai 2, and `xxbos`, `xxmaj` stand in the vocabulary twice, the second time as pieces.
 """
 
 import html
@@ -75,7 +75,7 @@ def _rules_of_fastai_2(text: str) -> str:
 
 
 def _rules_of_fastai_1(text: str) -> str:
-    """fastai 1.0.5x's rules before and behind a split at white space."""
+    """The rules of fastai 1.0.5x before and behind a split at white space."""
     text = text.strip(" ")
     for old, new in (*_ENTITIES, (" @,@ ", ","), ("\\", " \\ ")):
         text = text.replace(old, new)
@@ -106,7 +106,7 @@ def _moses(language: str) -> Callable[[str], str]:
 class FastaiTokenizer:
     """See lowres.tokenizers.base.Tokenizer, but for decode: it gives back what the rules left of a text.
 
-    model: the bytes of the SentencePiece model. vocabulary: the piece of each id. Raises DataError where they do not fit.
+    model: the bytes of a SentencePiece model; vocabulary: the piece of each id. DataError where they do not fit.
     """
 
     def __init__(self, model: bytes, vocabulary: Sequence[str], rules: FastaiRules):
@@ -121,8 +121,8 @@ class FastaiTokenizer:
         missing = [piece for piece in own if piece not in self._place]
         if len(missing) > len(own) / 2:
             raise DataError(
-                f"{len(missing)} of the {len(own)} pieces of spm.model, such as {missing[-1]!r}, are not in the vocabulary; "
-                "the two belong to different models"
+                f"{len(missing)} of {len(own)} pieces of spm.model, such as {missing[-1]!r}, are not in the "
+                "vocabulary; the two belong to different models"
             )
         self.vocab_size: int = len(self.pieces)
         self.unk_id: int | None = self._id(("<unk>", UNK) if rules.version == 1 else (UNK, "<unk>"))

@@ -1,4 +1,4 @@
-"""Language models of fastai, MultiFiT and fastai_ulmfit: the same numbers as where they come from, or one clear line."""
+"""Language models of fastai, MultiFiT and fastai_ulmfit: the numbers they had, or one clear line."""
 
 import json
 import pickle
@@ -204,7 +204,7 @@ def test_the_moses_step_is_made_or_asked_for(multifit_folder):
         with pytest.raises(DataError, match=r"pip install 'lowres\[multifit\]'"):
             read_foreign(multifit_folder[0])[0].tokenizer.encode(["x"])
     else:
-        assert FastaiRules(1, moses=True, language="en").apply('"A dog\'s."') == '" xxmaj a dog \'s . "'
+        assert FastaiRules(1, moses=True, language="en").apply("A dog's (ABC).") == "a dog 's ( xxup abc ) ."
 
 
 # --- fastai_ulmfit ---------------------------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ def _without(state, *names):
 
 
 FAULTS = {
-    "a tensor is missing": (lambda s: _without(s, "0.rnns.1.module.bias_hh_l0"), "0.rnns.1.module.bias_hh_l0 is missing"),
+    "a tensor is missing": (lambda s: _without(s, "0.rnns.1.module.bias_hh_l0"), "bias_hh_l0 is missing"),
     "a layer is missing": (
         lambda s: {n: t for n, t in s.items() if not n.startswith("0.rnns.1")}, "it is no AWD-LSTM or QRNN"),
     "no softmax": (lambda s: _without(s, "1.decoder.bias"), "1.decoder.bias is missing"),
@@ -310,7 +310,7 @@ FAULTS = {
         lambda s: {n[2:]: t for n, t in s.items() if n.startswith("0.")}, "an encoder without its softmax"),
     "a classifier": (lambda s: {"0.module." + n[2:]: t for n, t in s.items() if n.startswith("0.")}, "a classifier"),
     "untied": (lambda s: s | {"1.decoder.weight": s["1.decoder.weight"] + 1}, "only tied softmax weights"),
-    "a shape": (lambda s: s | {"0.rnns.1.module.bias_hh_l0": torch.zeros(7)}, r"bias_hh_l0 has shape \(7,\), the other"),
+    "a shape": (lambda s: s | {"0.rnns.1.module.bias_hh_l0": torch.zeros(7)}, r"has shape \(7,\), the other"),
     "both ways at once": (
         lambda s: s | {"0.rnns.0.weight_hh_l0_reverse_raw": torch.zeros(2)}, "that runs one way"),
     "another vocabulary": (

@@ -1,4 +1,4 @@
-"""What a saved network is: config.json of a language model, classifier.json of a classifier. No framework is imported."""
+"""What a saved network is: config.json of a language model, classifier.json of a classifier. Imports no framework."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A trained classifier as a folder to pass on: one file of weights, float32 or 8 bits, and ONNX beside it on request."""
+"""A trained classifier as a folder to pass on: weights in one file, float32 or 8 bits, and ONNX graphs on request."""
 
 import shutil
 from pathlib import Path
@@ -13,8 +13,7 @@ from lowres.families.ulmfit.inference import Head, TorchEncoder, below, read_wei
 from lowres.families.ulmfit.quantised import quantise
 
 _ENCODER = "0.module."
-COPIES = "encoder_dp.emb.weight"
-"""The embedding once more: fastai's dropout around it holds the same tensor."""
+_LEFT_OUT = ("encoder_dp.emb.weight", "num_batches_tracked")  # the embedding once more; a count that nothing reads
 
 
 def export_classifier(source: Path, out: Path, packing: Packing) -> None:
@@ -29,9 +28,7 @@ def export_classifier(source: Path, out: Path, packing: Packing) -> None:
     written: dict[str, Tensor] = {}
     for config in configs:
         weights = read_weights(source / config.direction / "model.safetensors")
-        weights = {
-            name: tensor for name, tensor in weights.items() if not name.endswith((COPIES, "num_batches_tracked"))
-        }
+        weights = {name: tensor for name, tensor in weights.items() if not name.endswith(_LEFT_OUT)}
         if packing.onnx:
             from lowres.families.ulmfit.onnx_graph import write_graph
 

@@ -1,7 +1,7 @@
 """Prediction without fastai: an exported classifier in plain torch, one text or many, in bounded memory.
 
-The encoder reads `bptt` tokens at a time and carries its state, the pooling keeps a running [last, max, mean], so a text
-of any length needs the memory of one piece. A text's probabilities do not depend on the texts beside it.
+The encoder reads `bptt` tokens at a time and carries its state, the pooling keeps a running [last, max, mean], so a
+text of any length needs the memory of one piece. A text's probabilities do not depend on the texts beside it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -100,12 +100,14 @@ class _Qrnn:
         else:
             inputs = x
         z, f, o = self.product(inputs).chunk(3, -1)
-        z, f, o = z.tanh(), f.sigmoid(), o.sigmoid()
+        z.tanh_()
+        f.sigmoid_()
         out = torch.empty_like(z)
         for z_t, f_t, c_t in zip(z.unbind(), f.unbind(), out.unbind(), strict=True):
             torch.lerp(z_t, c, f_t, out=c_t)
             c = c_t
-        return out * o, (c.clone(), *before)
+        c = c.clone()
+        return out.mul_(o.sigmoid_()), (c, *before)
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class Head:
 
     @classmethod
     def of(cls, weights: Mapping[str, Tensor]) -> "Head":
-        """weights: of the PoolingLinearClassifier, by the names it gives them: layers.K.0 normalises, K.1 or K.2 is linear."""
+        """weights: of the PoolingLinearClassifier; its layers.K.0 normalises, layers.K.1 or .2 is linear."""
         layers = []
         for k in range(2):
             norm = {name: weights[f"layers.{k}.0.{name}"] for name in ("weight", "bias", "running_mean", "running_var")}
@@ -151,7 +153,7 @@ class Head:
 
 
 def pooled(encoder: Encoder, texts: Sequence[Sequence[int]], shape: Shape) -> Tensor:
-    """(rows, 3 * width): [last, max, mean] over the last pieces of each text, as fastai's SentenceEncoder pools one text.
+    """(rows, 3 * width): [last, max, mean] over the last pieces of each text, as fastai pools one text.
 
     texts: ids behind bos, longest first. A piece counts where at most `max_len` tokens are left from its start on.
     """

@@ -1,9 +1,9 @@
 """An ULMFiT classifier as an ONNX graph that reads a text piece by piece.
 
 Inputs: `ids` (rows, time) int64, `state_0`, `state_1`, ... (rows, width), and the pooling so far: `most` and `total`
-(rows, width), `count` (1,), all float32. Outputs: `probabilities` (rows, labels), and under the same names with `next_` in
-front what goes in with the next piece. A text begins with zeros, `most` with -inf. The probabilities behind the last piece
-are the text's; those of rows that are read together are of texts of equal length.
+(rows, width), `count` (1,), all float32. Outputs: `probabilities` (rows, labels), and under the same names with `next_`
+in front what goes in with the next piece. A text begins with zeros, `most` with -inf; the probabilities behind its last
+piece are the text's. Texts that are read side by side are of equal length.
 """
 
 from collections.abc import Mapping, Sequence

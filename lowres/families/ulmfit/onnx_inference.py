@@ -14,7 +14,7 @@ from lowres.training.calibration import tempered
 
 
 class OnnxClassifier:
-    """An exported classifier (lowres.training.classifier.Classifier). models: configuration and session by direction."""
+    """An exported classifier (lowres.training.classifier.Classifier). models: configuration and session, each."""
 
     def __init__(self, models: Sequence[tuple[LmConfig, Any]], tokenizer: Tokenizer, shape: Shape):
         self.models, self.tokenizer, self.shape, self.labels = models, tokenizer, shape, shape.labels

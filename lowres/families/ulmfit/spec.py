@@ -148,8 +148,8 @@ class ClassifierSettings(Spec):
     max_len: int = Field(default=1440, ge=1)
     """Last tokens of a text that are pooled."""
     calibration: Literal["none", "temperature"] = added_later("none", neutral="none")
-    """temperature: log probabilities are divided by one number, fitted on the subset's dev labels (Guo et al. 2017). The
-    most probable label stays the same."""
+    """temperature: log probabilities are divided by one number, fitted on the subset's dev labels (Guo et al. 2017).
+    The most probable label stays the same."""
 
 
 class ClassifierSpec(ClassifierSettings):

@@ -38,7 +38,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def as_ours(weights: dict[str, Tensor], where: str, **known: Any) -> tuple[LmConfig, dict[str, Tensor]]:
-    """The configuration and the weights as lowres.families.ulmfit.saved names them. known: vocab_size, pad_id, direction.
+    """The configuration and the weights by our names (saved.py). known: vocab_size, pad_id, direction.
 
     Raises DataError, `where` first, on a layout that is none of fastai's, a missing tensor, or shapes that do not fit.
     """
@@ -106,9 +106,7 @@ def _config(weights: dict[str, Tensor], where: str, **known: Any) -> LmConfig:
     for name, size in wanted.items():
         if tuple(weights[name].shape) != size:
             gates = " (a QRNN without output gates?)" if qrnn and "linear" in name else ""
-            raise DataError(
-                f"{where}: {name} has shape {tuple(weights[name].shape)}, the other layers ask for {size}{gates}"
-            )
+            raise DataError(f"{where}: {name} has shape {tuple(weights[name].shape)}, the others ask for {size}{gates}")
     return config
 
 
@@ -133,7 +131,7 @@ def _shapes(config: LmConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _other_way_round(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """f and 1 - f change places: the middle third of every gate product is negated."""
+    """Lets f and 1 - f change places: the middle third of every gate product is negated."""
     turned = {}
     for name, tensor in weights.items():
         if ".linear." in name:

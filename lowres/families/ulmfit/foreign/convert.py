@@ -36,7 +36,8 @@ class Foreign:
         way = "" if self.config.direction == "backward" else ", forward"
         return (
             f"{self.source.layout}: {self.config.architecture}{way}, embedding {self.config.emb_size}, "
-            f"{million:.1f} M parameters, {self.config.vocab_size:,} pieces, rules of fastai {self.tokenizer.rules.version}"
+            f"{million:.1f} M parameters, {self.config.vocab_size:,} pieces, "
+            f"rules of fastai {self.tokenizer.rules.version}"
         )
 
 
@@ -47,7 +48,7 @@ def read_foreign(folder: Path) -> list[Foreign]:
     layout = next((layout for layout in _LAYOUTS if layout.fits(folder)), None)
     if layout is None:
         raise DataError(
-            f"{folder}: no layout that is known: lm_best.pth (MultiFiT), fwd/ or bwd/ (fastai_ulmfit), or *.pth (fastai)"
+            f"{folder}: no known layout: lm_best.pth (MultiFiT), fwd/ or bwd/ (fastai_ulmfit), or *.pth (fastai)"
         )
     return [_read(source) for source in layout.sources(folder)]
 
@@ -62,7 +63,7 @@ def _read(source: Source) -> Foreign:
 
 
 def _rules(vocabulary: list[str], model: bytes) -> FastaiRules:
-    """fastai 1 numbers pieces as SentencePiece does; fastai 2 counts them anew behind its special tokens."""
+    """Which fastai: 1 numbers pieces as SentencePiece does; 2 counts them anew behind its special tokens."""
     processor = sentencepiece.SentencePieceProcessor()
     try:
         processor.LoadFromSerializedProto(model)
@@ -107,12 +108,12 @@ def _card(models: list[Foreign]) -> str:
         "---",
         "library_name: lowres",
         "pipeline_tag: text-generation",
-        "tags: [ulmfit, language-model]",
+        "tags: [ulmfit]",
         "---",
         "",
     ]
     lines += ["# An imported language model", "", *(f"- {foreign.described}" for foreign in models), ""]
     lines.append(
-        "What it was trained on, by whom and under which licence is not in its files. Say it before you pass it on."
+        "What it was trained on, by whom and under which licence, its files do not say. Say it before you pass it on."
     )
     return "\n".join([*lines, ""])

@@ -27,14 +27,11 @@ def sources(folder: Path) -> list[Source]:
         own = folder / name
         if not own.is_dir():
             continue
-        settings = (
-            json.loads((own / "model.json").read_text(encoding="utf-8")) if (own / "model.json").is_file() else {}
-        )
+        about = own / "model.json"
+        settings = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
         kind = settings.get("tokenizer", {}).get("class", "SentencePieceTokenizer")
         if kind != "SentencePieceTokenizer":
-            raise DataError(
-                f"{own / 'model.json'}: tokenizer.class is {kind!r}; only SentencePieceTokenizer can be read"
-            )
+            raise DataError(f"{about}: tokenizer.class is {kind!r}; only SentencePieceTokenizer can be read")
         weights = one_of(own, ["*model.pth"], "weights")
         vocabulary = one_of(own, ["*vocab.pkl"], "vocabulary")
         found.append(Source(LAYOUT, weights, vocabulary, _pieces(folder), way, FastaiRules(2)))

@@ -1,7 +1,7 @@
-"""MultiFiT's releases (n-waves/multifit-models, `NAME.tgz` unpacked): lm_best.pth, itos.pkl, spm.model, a JSON of settings.
+"""MultiFiT's releases (n-waves/multifit-models, `NAME.tgz` unpacked): lm_best.pth, itos.pkl, spm.model, settings.
 
-The paper's models are 1550 wide, later ones 1552; the tensors say which. Texts went through the Moses tokenizer of their
-language, and begin with `xxbos xxfld 1`.
+The paper's models are 1550 wide, later ones 1552; the tensors say which. Texts went through the Moses tokenizer of
+their language, and begin with `xxbos xxfld 1`.
 """
 
 import json
@@ -24,9 +24,7 @@ def sources(folder: Path) -> list[Source]:
     """The one model of a release; MultiFiT trained forward models alone."""
     for name in ("itos.pkl", "spm.model"):
         if not (folder / name).is_file():
-            raise DataError(
-                f"{folder / name}: no such file; a release of MultiFiT has lm_best.pth, itos.pkl, spm.model"
-            )
+            raise DataError(f"{folder / name}: no such file; a release has lm_best.pth, itos.pkl, spm.model")
     rules = FastaiRules(1, fields=True, moses=True, language=_language(folder))
     return [Source(LAYOUT, folder / "lm_best.pth", folder / "itos.pkl", folder / "spm.model", "forward", rules)]
 
@@ -43,6 +41,4 @@ def _language(folder: Path) -> str:
     first = folder.resolve().name.partition("_")[0]
     if len(first) == 2:
         return first
-    raise DataError(
-        f"{folder}: its settings name no language; call the folder as the release, e.g. de_multifit_paper_version"
-    )
+    raise DataError(f"{folder}: its settings name no language; call the folder as the release, de_multifit_...")

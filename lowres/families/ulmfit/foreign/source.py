@@ -10,7 +10,7 @@ from lowres.tokenizers.fastai import FastaiRules
 
 @dataclass(frozen=True)
 class Source:
-    """layout: its name for people. weights, vocabulary, pieces: the `.pth`, the list of pieces, the SentencePiece model.
+    """The layout's name; weights, vocabulary, pieces: the `.pth`, the list of pieces, the SentencePiece model.
 
     rules None: told by the vocabulary.
     """
