@@ -64,7 +64,9 @@ def write_manifest(folder: Path, kind: Kind, family: str, origin: dict[str, Any]
     from lowres import __version__
 
     files = {
-        path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()
+        path.relative_to(folder).as_posix(): file_sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / MANIFEST
     }
     package = Package(kind=kind, family=family, files=files, origin=origin, lowres=__version__)
     write_json(folder / MANIFEST, package.model_dump(mode="json"))

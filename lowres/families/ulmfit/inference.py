@@ -53,6 +53,9 @@ class TorchEncoder:
                 linear = f"rnns.{k}.layers.0.linear"
                 product = _product(weights, f"{linear}.weight_raw", weights[f"{linear}.module.bias"])
                 self.layers.append(_Qrnn(product, two=k == 0 and config.window == 2))
+            elif weights[f"rnns.{k}.weight_hh_l0_raw"].dtype != torch.int8:
+                names = ("module.weight_ih_l0", "weight_hh_l0_raw", "module.bias_ih_l0", "module.bias_hh_l0")
+                self.layers.append(_NativeLstm([weights[f"rnns.{k}.{name}"] for name in names]))
             else:
                 bias = weights[f"rnns.{k}.module.bias_ih_l0"] + weights[f"rnns.{k}.module.bias_hh_l0"]
                 product = _product(weights, f"rnns.{k}.module.weight_ih_l0", bias)
@@ -111,8 +114,21 @@ class _Qrnn:
 
 
 @dataclass(frozen=True)
+class _NativeLstm:
+    """An LSTM layer by torch's own kernel. weights: W_ih, W_hh, b_ih, b_hh, gates in the order i, f, g, o."""
+
+    weights: list[Tensor]
+
+    def __call__(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """x: (time, rows, width)."""
+        start = [part[None] for part in state]
+        out, h, c = torch.lstm(x, start, self.weights, True, 1, 0.0, False, False, False)
+        return out, (h[0], c[0])
+
+
+@dataclass(frozen=True)
 class _Lstm:
-    """An LSTM layer, gates in torch's order i, f, g, o."""
+    """An LSTM layer whose products are of 8 bits; gates in torch's order i, f, g, o."""
 
     product: Product
     recurrent: Product
