@@ -27,7 +27,7 @@ class Int8Product:
         rows = x.reshape(-1, x.shape[-1])
         size = torch.linalg.vector_norm(rows, torch.inf, 1, keepdim=True).div_(_MOST)
         rounded = (rows / size.clamp_(min=torch.finfo(torch.float32).tiny)).round_().to(torch.int8)
-        out = torch._int_mm(rounded, self.transposed) * self.scale
+        out = torch._int_mm(rounded, self.transposed) * self.scale  # type: ignore[reportPrivateImportUsage]
         out = out.mul_(size) if self.bias is None else torch.addcmul(self.bias, out, size, out=out)
         return out.view(*x.shape[:-1], len(self.scale))
 
