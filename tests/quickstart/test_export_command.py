@@ -81,8 +81,7 @@ def test_a_language_model_is_exported_as_init_reads_it(tiny, monkeypatch):
     monkeypatch.chdir(tiny.root)
     content = read_toml(tiny.root / "runs/tiny/recipe.toml")
     content["methods"] = {"again": {"family": "ulmfit", "init": "out/lm"}}
-    planned = lowres.plan(build_recipe(content))
-    reading = next(node for node in planned.nodes if node.stage.name == "ulmfit.read_lm")
+    reading = lowres.plan(build_recipe(content)).language_models["again"].weights
     store = lowres.open_store(tiny.root / "store")
     record = next(m for m in lowres.load_results(tiny.root / "runs/tiny").language_models if m.method == "ulmfit")
     assert (
