@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from fastai.text.models.core import SequentialRNN
 
-from lowres.artifacts import Corpus, Document, Manifest, PackedTokens, Run, Subset, Task
+from lowres.artifacts import Corpus, Document, Manifest, PackedTokens, Run, Subset, Task, write_json
 from lowres.errors import DataError
 from lowres.families.contract import EvaluateSpec, PredictSpec, ReadSpec
-from lowres.families.ulmfit.classify import Shape, build_classifier, encode_texts, load, save_direction, save_frame
+from lowres.families.ulmfit.classify import build_classifier, encode_texts, load, save_direction, save_frame
+from lowres.families.ulmfit.config import LmConfig, Shape, read_config
 from lowres.families.ulmfit.data import ClassifierBatches, Documents, LmBatches
 from lowres.families.ulmfit.evaluate import held_out_loss
 from lowres.families.ulmfit.learning import (
@@ -29,11 +30,9 @@ from lowres.families.ulmfit.models import MixedSequential
 from lowres.families.ulmfit.paths import choose, set_products
 from lowres.families.ulmfit.resume import Journal, paths_for
 from lowres.families.ulmfit.saved import (
-    LmConfig,
     build_lm,
     parameter_count,
     put_weights,
-    read_config,
     read_lm,
     read_tensors,
     write_lm,
@@ -47,7 +46,9 @@ from lowres.families.ulmfit.spec import (
 )
 from lowres.fingerprint import file_sha256
 from lowres.metrics.bits import held_out_texts
+from lowres.metrics.classification import label_indices
 from lowres.tokenizers.base import load_tokenizer
+from lowres.training.calibration import fit_temperature
 from lowres.training.checkpoint import Checkpoints
 from lowres.training.classifier import TextPolicy, write_predictions
 
@@ -155,7 +156,20 @@ def train_classifier(inputs: Mapping[str, Path], spec: ClassifierSpec, run: Run)
         facts["paths"] = journal.paths.facts()
     save_frame(run.out, shape, load_tokenizer(inputs[f"lm_{ways[0]}"] / "tokenizer"))
     TextPolicy.of_task(task).write(run.out)
+    if spec.calibration == "temperature":
+        facts["temperature"] = _calibrate(run.out, shape, dev)
     run.note(**facts)
+
+
+def _calibrate(folder: Path, shape: Shape, dev: Sequence[Document]) -> float:
+    """Fits the temperature of the classifier in `folder` on dev and writes it there; 1 without dev texts."""
+    probabilities = load(folder).predict_proba([document.text for document in dev])
+    gold = label_indices([str(document.label) for document in dev], shape.labels)
+    temperature = fit_temperature(probabilities, gold)
+    write_json(
+        folder / "classifier.json", shape.model_copy(update={"temperature": temperature}).model_dump(mode="json")
+    )
+    return temperature
 
 
 def predict(inputs: Mapping[str, Path], spec: PredictSpec, run: Run) -> None:
