@@ -23,6 +23,7 @@ from lowres.experiment.plan import Plan, make_plan
 from lowres.experiment.results import RunFolder
 from lowres.families import family
 from lowres.fetch import Finder, mirrors_of_environment
+from lowres.packages import is_package, open_package
 from lowres.recipe import LoadedRecipe, load_recipe
 from lowres.store import Store, default_store
 
@@ -178,22 +179,40 @@ class LoadedClassifier:
         return [Prediction(self.labels[int(row.argmax())], float(row.max())) for row in rows]
 
 
-def load_classifier(path: Path | str) -> LoadedClassifier:
-    """A classifier from its folder: an artifact of the store, or one of `runs/NAME/classifiers/`."""
+def load_classifier(path: Path | str, *, onnx: bool = False) -> LoadedClassifier:
+    """A classifier from its folder: an exported one, an artifact of the store, or one of `runs/NAME/classifiers/`.
+
+    onnx: by the exported folder's ONNX graphs. Raises DataError where a file of an exported folder is not as it was.
+    """
     from lowres.training.classifier import TextPolicy
 
     folder = Path(path)
+    if is_package(folder):
+        return LoadedClassifier(_packaged(folder, onnx)(folder), TextPolicy.read(folder))
+    if onnx:
+        raise DataError(f"{folder}: holds no ONNX graphs; make a folder that does: lowres export RUN METHOD --onnx")
     name, _, stage = Manifest.read(folder).stage.partition(".")
     if stage != "train_classifier":
         raise DataError(f"{folder}: made by the stage {name}{'.' if stage else ''}{stage}; a classifier is needed")
     return LoadedClassifier(imported(family(name).loader)(folder), TextPolicy.read(folder))
 
 
+def _packaged(folder: Path, onnx: bool) -> Callable[[Path], Any]:
+    """What reads the classifier of a package, whose files are checked here."""
+    package = open_package(folder)
+    if package.kind != "classifier":
+        raise DataError(f"{folder}: a package of a {package.kind}; a classifier is needed")
+    own = family(package.family)
+    if onnx and own.onnx_loader is None:
+        raise DataError(f"{folder}: a classifier of the family {package.family}, which has no ONNX form")
+    return imported(str(own.onnx_loader if onnx else own.package_loader or own.loader))
+
+
 def load_generator(path: Path | str) -> Any:
     """A language model from its folder, ready to continue text: `.generate(prompt, max_tokens, ...)`."""
     folder = Path(path)
-    name = Manifest.read(folder).stage.partition(".")[0]
+    name = open_package(folder).family if is_package(folder) else Manifest.read(folder).stage.partition(".")[0]
     generator = family(name).generator
     if generator is None:
         raise DataError(f"{folder}: the family {name} has no language model that generates")
-    return imported(generator)(folder)
+    return imported(generator)(folder / "forward" if (folder / "forward").is_dir() else folder)

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from lowres.cli import bring, compare, corpus, look, use, write
+from lowres.cli import bring, compare, corpus, doctor, look, models, use, write
 from lowres.cli.options import EXIT_FAULT, EXIT_STOPPED, EXIT_USAGE
 from lowres.errors import LowresError, RecipeError, Stopped
 
@@ -23,12 +23,14 @@ app.command()(compare.report)
 app.command()(write.new)
 app.command()(bring.fetch)
 app.command(name="ls")(look.list_names)
-app.command()(look.doctor)
+app.command()(doctor.doctor)
 app.command()(use.predict)
 app.command()(use.generate)
+app.command()(use.export)
 tasks.command(name="add")(write.task_add)
 app.add_typer(tasks, name="task")
 app.add_typer(corpus.app, name="corpus")
+app.add_typer(models.app, name="model")
 
 
 @app.callback(invoke_without_command=True)

@@ -1,4 +1,4 @@
-"""predict and generate: using what a run trained."""
+"""predict, generate and export: using what a run trained."""
 
 import sys
 from pathlib import Path
@@ -20,23 +20,72 @@ def run_folder(name: str) -> Path:
     raise DataError(f"{name}: no run of that name or path; {hint}")
 
 
+Task = Annotated[str | None, typer.Option(help="The task, where the run has several.")]
+TrainSize = Annotated[str | None, typer.Option(help="Labels it was trained on.")]
+Subset = Annotated[int | None, typer.Option(help="The draw of labels.")]
+Seed = Annotated[int | None, typer.Option(help="The classifier's seed.")]
+
+
 def predict(
-    run_name: RunName,
-    method: Annotated[str, typer.Argument(help="A method of the run.")],
-    task: Annotated[str | None, typer.Option(help="The task, where the run has several.")] = None,
-    train_size: Annotated[str | None, typer.Option(help="Labels it was trained on.")] = None,
-    subset: Annotated[int | None, typer.Option(help="The draw of labels.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The classifier's seed.")] = None,
+    source: Annotated[str, typer.Argument(metavar="RUN|FOLDER", help="A run, or a folder of lowres export.")],
+    method: Annotated[str | None, typer.Argument(help="A method of the run.")] = None,
+    task: Task = None,
+    train_size: TrainSize = None,
+    subset: Subset = None,
+    seed: Seed = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="By an exported folder's ONNX graphs.")] = False,
 ) -> None:
     """Label each line of standard input with a stored classifier: label, tab, probability."""
     from lowres.api import load_classifier
-    from lowres.experiment.keep import choose_classifier
+    from lowres.packages import is_package
 
-    chosen = choose_classifier(run_folder(run_name), method, task, train_size, subset, seed)
-    print(f"lowres: {chosen.described}", file=sys.stderr)
+    if method is None and is_package(Path(source)):
+        folder = Path(source)
+    elif method is None:
+        raise DataError(f"{source}: not a folder of lowres export; of a run name the method: lowres predict RUN METHOD")
+    else:
+        from lowres.experiment.keep import choose_classifier
+
+        chosen = choose_classifier(run_folder(source), method, task, train_size, subset, seed)
+        folder = chosen.folder
+        print(f"lowres: {chosen.described}", file=sys.stderr)
+    classifier = load_classifier(folder, onnx=onnx)
     lines = [line.rstrip("\r\n") for line in sys.stdin]
-    for prediction in load_classifier(chosen.folder).predict(lines):
+    for prediction in classifier.predict(lines):
         print(f"{prediction.label}\t{prediction.probability:.4f}")
+
+
+def export(
+    run_name: RunName,
+    method: Annotated[str, typer.Argument(help="A method of the run.")],
+    out: Annotated[Path | None, typer.Option(help="The new folder. Default: exports/RUN-METHOD.")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Matrices of 8 bits: a quarter of the size, faster.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="ONNX graphs beside the weights.")] = False,
+    lm: Annotated[bool, typer.Option("--lm", help="The method's language model, as init reads it.")] = False,
+    task: Task = None,
+    train_size: TrainSize = None,
+    subset: Subset = None,
+    seed: Seed = None,
+    store: StoreFolder = None,
+) -> None:
+    """Put a run's classifier or language model into one folder: weights, tokenizer, checksums, model card."""
+    from lowres.experiment.keep import choose_classifier
+    from lowres.export import export_classifier, export_language_model
+    from lowres.families.contract import Packing
+
+    run = run_folder(run_name)
+    target = out or Path("exports") / f"{run.name}-{method}{'-lm' if lm else ''}"
+    if lm and (int8 or onnx):
+        raise DataError("--int8 and --onnx are for classifiers; a language model is exported in float32")
+    if lm:
+        from lowres.api import open_store
+
+        done = export_language_model(run, method, open_store(store), target)
+    else:
+        chosen = choose_classifier(run, method, task, train_size, subset, seed)
+        print(f"lowres: {chosen.described}", file=sys.stderr)
+        done = export_classifier(run, chosen, target, Packing(int8, onnx))
+    print(f"{done.folder}   {done.bytes / 1e6:.1f} MB")
 
 
 def generate(

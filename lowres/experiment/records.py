@@ -45,7 +45,7 @@ class CellRecord(Record):
     status: Status
     error: str | None = None
     scores: dict[str, dict[str, float]] = {}
-    """split (dev, test) -> score name (macro_f1, accuracy, weighted_f1, mcc, log_loss) -> value."""
+    """split (dev, test) -> score name (macro_f1, accuracy, weighted_f1, mcc, log_loss, ece) -> value."""
     cost: Cost = Cost()
     """Of this cell's own stages: classifier and prediction."""
     tuning: Cost | None = None

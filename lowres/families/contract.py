@@ -53,6 +53,10 @@ class Family:
     predict: the family's stage that predicts; its inputs are `classifier` and `task`, its spec is PredictSpec.
     loader, generator: "module:function"; loader(path) -> lowres.training.classifier.Classifier, generator(path) ->
     an object with generate(prompt, max_tokens, temperature, top_k, top_p, seed) -> str, or None.
+    exporter, package_loader, onnx_loader: "module:function"; exporter(classifier's folder, new folder, Packing) writes
+    what the loaders read from the new folder. None: a package holds the classifier's files as they are, for `loader`.
+    importer: "module:function"; importer(folder, new folder or None) reads language models in layouts of others, writes
+    them as `init` reads them, and returns a line on each.
     """
 
     name: str
@@ -62,6 +66,18 @@ class Family:
     predict: Stage
     loader: str
     generator: str | None = None
+    exporter: str | None = None
+    package_loader: str | None = None
+    onnx_loader: str | None = None
+    importer: str | None = None
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How a classifier is exported. int8: matrices of 8 bits; onnx: graphs for onnxruntime beside the weights."""
+
+    int8: bool = False
+    onnx: bool = False
 
 
 class PredictSpec(Spec):

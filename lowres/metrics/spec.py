@@ -7,7 +7,7 @@ class ScoreSpec(Spec):
     """Scoring has no settings: every score is computed."""
 
 
-SCORE_PREDICTIONS = Stage("score_predictions", 1, "data", "lowres.metrics.stages:score_predictions", ScoreSpec)
+SCORE_PREDICTIONS = Stage("score_predictions", 2, "data", "lowres.metrics.stages:score_predictions", ScoreSpec)
 
 
 def scores(predictions: Node) -> Node:

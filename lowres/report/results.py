@@ -149,7 +149,7 @@ def _row(planned: PlannedCell, cell: CellRecord | None) -> dict[str, object]:
     row["status"] = cell.status if cell else "missing"
     row["attempt"] = cell.attempt if cell else None
     for split in ("test", "dev"):
-        for score in ("macro_f1", "accuracy", "weighted_f1", "mcc", "log_loss"):
+        for score in ("macro_f1", "accuracy", "weighted_f1", "mcc", "log_loss", "ece"):
             row[f"{split}_{score}"] = cell.scores.get(split, {}).get(score) if cell else None
     row["parameters"] = cell.parameters if cell else None
     for name in ("wall_s", "cpu_s", "accelerator_s", "peak_bytes", "bytes_seen", "tokens_seen"):

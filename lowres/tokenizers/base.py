@@ -43,7 +43,7 @@ class Tokenizer(Protocol):
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer in `folder` (`lowres_tokenizer.json` says which kind: "subword", "word" or "gpt2").
+    """The tokenizer in `folder` (`lowres_tokenizer.json` says which kind: "subword", "word", "gpt2" or "fastai").
 
     Raises DataError where there is none, or where it has fewer than 256 pieces: transformers has been seen to return a
     one-token tokenizer, without a word, for files it could not find.
@@ -64,8 +64,12 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         from lowres.tokenizers.words import WordTokenizer
 
         tokenizer = WordTokenizer.load(folder)
+    elif kind == "fastai":
+        from lowres.tokenizers.fastai import FastaiTokenizer
+
+        tokenizer = FastaiTokenizer.load(folder)
     else:
-        raise DataError(f"{path}: kind is {kind!r}; it must be 'subword', 'word' or 'gpt2'")
+        raise DataError(f"{path}: kind is {kind!r}; it must be 'subword', 'word', 'gpt2' or 'fastai'")
     if tokenizer.vocab_size < LEAST_PIECES:
         raise DataError(f"{folder}: a tokenizer of {tokenizer.vocab_size} pieces; at least {LEAST_PIECES} are needed")
     return tokenizer

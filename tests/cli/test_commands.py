@@ -38,12 +38,6 @@ def test_ls_names_recipes_and_cards_of_the_package(lowres):
     assert "vi/uit_vsfc_sentiment" in out
 
 
-def test_doctor_names_what_is_missing_and_how_to_add_it(lowres):
-    code, out, _ = lowres("doctor")
-    assert code == 0
-    assert "torch" in out and "store" in out and "processor" in out
-
-
 def test_plan_shows_what_is_new_and_computes_nothing(lowres, tmp_path):
     code, out, _ = lowres("plan", "quickstart")
     assert code == 0

@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lowres.artifacts import Run, write_json
+from lowres.families.ulmfit.kernels.build import SOURCES, NotBuilt, build
+from lowres.families.ulmfit.kernels.load import Missing, kernels
 from lowres.text.normalise import Normalisation, normalise
 from lowres.tokenizers.spec import PackSpec, Subword, TokenizerSpec
 from lowres.tokenizers.stages import pack_tokens, train_tokenizer
@@ -110,3 +112,14 @@ def subset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{"id": f"{split}{k}", "split": split} for split, n in {"train": 64, "dev": 16}.items() for k in range(n)]
     _table(rows, folder / "subset.parquet")
     return folder
+
+
+@pytest.fixture(scope="session")
+def built_kernels() -> None:
+    """The compiled kernels of this tree, built where an installation has not done so; skips without a C compiler."""
+    if isinstance(kernels(), Missing):
+        try:
+            build(SOURCES)
+        except NotBuilt as missing:
+            pytest.skip(str(missing))
+        kernels.cache_clear()

@@ -94,6 +94,7 @@ def test_our_awd_lstm_trains_as_fastais_own_learner():
 
 
 def test_fastai_makes_a_language_model_learner_of_our_qrnn():
+    torch.manual_seed(0)
     batches = LmBatches(_documents(), 4, 7, seed=None, backward=False)
     config = FASTAI | {"window": 2, "weight_p": 0.2}
     loaders = _loaders(batches, batches)
@@ -106,6 +107,7 @@ def test_fastai_makes_a_language_model_learner_of_our_qrnn():
 
 
 def test_fastai_makes_a_classifier_learner_of_our_qrnn():
+    torch.manual_seed(0)
     texts = [[2, 10 + k % 2, *range(20, 20 + k % 6)] for k in range(40)]
     batches = ClassifierBatches(texts, [k % 2 for k in range(40)], 8, seed=0, pad_id=1, chunk=72)
     config = {"emb_sz": 12, "n_hid": 20, "n_layers": 2, "window": 2}

@@ -76,5 +76,6 @@ def test_what_cannot_be_is_refused(tmp_path):
         FAMILY.language_model(UlmfitMethod(family="ulmfit", init=str(tmp_path)), _shared())
     with pytest.raises(ValidationError, match="lm.epochs has no effect"):
         UlmfitMethod.model_validate({"family": "ulmfit", "init": str(tmp_path), "lm": {"epochs": 3}})
-    with pytest.raises(ValidationError, match="is one folder"):
-        UlmfitMethod.model_validate({"family": "ulmfit", "init": "x", "classifier": {"direction": "both"}})
+    both = UlmfitMethod.model_validate({"family": "ulmfit", "init": "x", "classifier": {"direction": "both"}})
+    with pytest.raises(RecipeError, match="there is no forward/ in it"):
+        FAMILY.language_model(both, _shared())

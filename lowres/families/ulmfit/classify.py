@@ -9,10 +9,12 @@ from fastai.text.models.awdlstm import awd_lstm_clas_config
 from fastai.text.models.core import PoolingLinearClassifier, SentenceEncoder, SequentialRNN
 from torch import Tensor
 
-from lowres.artifacts import Spec, read_json, write_json
+from lowres.artifacts import read_json, write_json
+from lowres.families.ulmfit.config import LmConfig, Shape, read_config
 from lowres.families.ulmfit.data import pad_chunks
-from lowres.families.ulmfit.saved import LmConfig, build_encoder, put_weights, read_config, read_tensors, save_weights
+from lowres.families.ulmfit.saved import build_encoder, put_weights, read_tensors, save_weights
 from lowres.tokenizers.base import Tokenizer, load_tokenizer
+from lowres.training.calibration import tempered
 
 _HEAD_UNITS, _HEAD_DROPOUT = 50, 0.1
 _ROWS = 64
@@ -28,15 +30,6 @@ class MixedSentenceEncoder(SentenceEncoder):
         with torch.autocast(input.device.type, torch.bfloat16, enabled=self.mixed):
             outputs, mask = super().forward(input)
         return outputs.float(), mask
-
-
-class Shape(Spec):
-    """classifier.json: what a classifier's network depends on beside the encoder."""
-
-    labels: tuple[str, ...]
-    bptt: int
-    max_len: int
-    drop_mult: float
 
 
 def build_classifier(config: LmConfig, shape: Shape) -> SequentialRNN:
@@ -66,7 +59,7 @@ class UlmfitClassifier:
         for config, model in self.models:
             encoded = encode_texts(self.tokenizer, texts, backward=config.direction == "backward")
             total += self._probabilities(model, encoded)
-        return (total / len(self.models)).astype(np.float32)
+        return tempered(total / len(self.models), self.shape.temperature).astype(np.float32)
 
     @torch.no_grad()
     def _probabilities(self, model: SequentialRNN, encoded: list[list[int]]) -> np.ndarray:

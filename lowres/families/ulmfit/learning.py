@@ -57,9 +57,17 @@ def _fused_adam_step(p, lr, mom, sqr_mom, eps, wd, do_wd=True, grad_avg=None, sq
     return {"grad_avg": grad_avg, "sqr_avg": sqr_avg, "step": step}
 
 
+class _LeanOptimizer(Optimizer):
+    """fastai's Optimizer that gives the gradients' memory back where fastai fills it with zeros."""
+
+    def zero_grad(self):
+        for parameter, *_ in self.all_params(with_grad=True):
+            parameter.grad = None
+
+
 def fused_adam(params: Any, lr: float, mom: float = 0.9, sqr_mom: float = 0.99, eps: float = 1e-5, wd: float = 0.01):
     """The Adam of fastai (the same defaults and update) with one fused step a parameter."""
-    return Optimizer(params, [_fused_adam_step], lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
+    return _LeanOptimizer(params, [_fused_adam_step], lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
 
 
 def lm_learner(model: MixedSequential, train: LmBatches, valid: LmBatches, spec: Optimisation) -> LMLearner:

@@ -21,6 +21,7 @@ from fastai.text.models.core import LinearDecoder, SequentialRNN, _model_meta
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lowres.families.ulmfit import compiled
 from lowres.families.ulmfit.recurrence import forget_pool, linear_cross_entropy, lstm_steps
 
 
@@ -29,19 +30,33 @@ def cheap_dropout(weight: Tensor, p: float) -> Tensor:
 
     A third of F.dropout's time on a large matrix.
     """
-    draws = torch.empty((weight.numel() + 3) // 4, dtype=torch.int64, device=weight.device).random_(-(2**63), None)
-    kept = draws.view(torch.int16)[: weight.numel()].view(weight.shape) >= round(p * 65536) - 32768
+    draws = compiled.drop_draws(weight.numel(), weight.device)
+    kept = draws[: weight.numel()].view(weight.shape) >= compiled.drop_threshold(p)
     return weight * (kept * (1 / (1 - p)))
 
 
 class CheapWeightDropout(WeightDropout):
     """fastai's WeightDropout drawing its mask with cheap_dropout; names and meaning of the parameters are the same."""
 
+    compiled = False
+    """Whether the layer drops its weights itself, in a compiled kernel."""
+
+    @property
+    def p(self) -> float:
+        """The probability that holds now: 0 in evaluation."""
+        return self.weight_p if self.training else 0.0
+
     def _setweights(self):
         for layer in self.layer_names:
             raw = getattr(self, f"{layer}_raw")
-            dropped = self.training and self.weight_p > 0
-            setattr(self.module, layer, cheap_dropout(raw, self.weight_p) if dropped else raw.view_as(raw))
+            dropped = raw.view_as(raw) if self.compiled or not self.p else cheap_dropout(raw, self.p)
+            setattr(self.module, layer, dropped)
+
+    def reset(self):
+        """Called by fastai between documents; no copy of the weights is kept, where fastai's keeps one."""
+        for layer in self.layer_names:
+            raw = getattr(self, f"{layer}_raw")
+            setattr(self.module, layer, raw.view_as(raw))
 
 
 class TimeMajorEmbedding(EmbeddingDropout):
@@ -57,12 +72,23 @@ class TimeMajorEmbedding(EmbeddingDropout):
         return (out if scale is None else out * scale).transpose(0, 1)
 
 
-class QRNNCell(nn.Module):
-    """One QRNN layer: a product over `window` inputs, then fo-pooling."""
+def _product_dtype(x: Tensor) -> torch.dtype:
+    """The dtype in which F.linear would compute now."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
-    def __init__(self, n_in: int, n_out: int, window: int, weight_p: float):
+
+class QRNNCell(nn.Module):
+    """One QRNN layer: a product over `window` inputs, then fo-pooling.
+
+    zoneout: probability that a unit keeps its state at a step; in evaluation its mean.
+    """
+
+    compiled = False
+
+    def __init__(self, n_in: int, n_out: int, window: int, weight_p: float, zoneout: float = 0.0):
         super().__init__()
-        self.window = window
+        self.window, self.zoneout = window, zoneout
         linear = nn.Linear(n_in * window, 3 * n_out)
         self.linear = CheapWeightDropout(linear, weight_p, layer_names="weight")
 
@@ -74,8 +100,23 @@ class QRNNCell(nn.Module):
             shifted = torch.cat([before[0].to(x.dtype), x[:-1]])
             before = (x[-1:].detach(),)
             x = torch.cat([x, shifted], -1)
-        out, last = forget_pool(self.linear(x), state[0])
+        out, last = self._pooled(x, state[0], *self._zones(x, state))
         return out.transpose(0, 1), (last[None], *before)
+
+    def _zones(self, x: Tensor, state: Tensor) -> tuple[Tensor | None, float]:
+        """`zoned` and `zoneout` of forget_pool."""
+        if not (self.zoneout and self.training):
+            return None, self.zoneout
+        shape = (len(x), *state.shape[1:])
+        return torch.empty(shape, dtype=torch.bool, device=x.device).bernoulli_(self.zoneout), 0.0
+
+    def _pooled(self, x: Tensor, c0: Tensor, zoned: Tensor | None, zoneout: float) -> tuple[Tensor, Tensor]:
+        if not self.compiled or x.device.type != "cpu":
+            return forget_pool(self.linear(x), c0, zoned, zoneout)
+        linear: Any = self.linear
+        weight, bias = linear.weight_raw, linear.module.bias
+        options = {"dtype": _product_dtype(x), "weight_p": linear.p, "zoned": zoned, "zoneout": zoneout}
+        return compiled.qrnn_layer(x, weight, bias, c0, **options)
 
 
 class QRNNLayer(nn.Module):
@@ -98,7 +139,7 @@ class QRNNLayer(nn.Module):
 class QRNN(AWD_LSTM):
     """An encoder of QRNN layers with AWD-LSTM's dropouts (Bradbury et al. 2017; Eisenschlos et al. 2019).
 
-    window: inputs that the first layer's product sees (1 or 2); later layers see one.
+    window: inputs that the first layer's product sees (1 or 2); later layers see one. zoneout: see QRNNCell.
     """
 
     n_hid: int
@@ -106,13 +147,13 @@ class QRNN(AWD_LSTM):
     emb_sz: int
     hidden: list[tuple[Tensor, ...]]
 
-    def __init__(self, vocab_sz, emb_sz, n_hid, n_layers, pad_token=1, window=2, embed_p=0.1, **dropouts):
-        self.window = window
+    def __init__(self, vocab_sz, emb_sz, n_hid, n_layers, pad_token=1, window=2, embed_p=0.1, zoneout=0.0, **dropouts):
+        self.window, self.zoneout = window, zoneout
         super().__init__(vocab_sz, emb_sz, n_hid, n_layers, pad_token=pad_token, embed_p=embed_p, **dropouts)
         self.encoder_dp = TimeMajorEmbedding(self.encoder, embed_p)
 
     def _one_rnn(self, n_in, n_out, bidir, weight_p, l):  # noqa: E741
-        return QRNNLayer(QRNNCell(n_in, n_out, self.window if l == 0 else 1, weight_p))
+        return QRNNLayer(QRNNCell(n_in, n_out, self.window if l == 0 else 1, weight_p, self.zoneout))
 
     def _widths(self, l: int) -> list[int]:  # noqa: E741
         state = self.n_hid if l != self.n_layers - 1 else self.emb_sz
@@ -143,6 +184,23 @@ class TimeMajorLSTM(nn.LSTM):
         return out.transpose(0, 1), (out[-1:], last[None])
 
 
+class DroppedLSTM(CheapWeightDropout):
+    """A TimeMajorLSTM whose recurrent weights are dropped; a compiled layer does both."""
+
+    weight_hh_l0_raw: Tensor
+
+    def forward(self, x: Tensor, hx: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """As TimeMajorLSTM."""
+        if not self.compiled or x.device.type != "cpu":
+            return super().forward(x, hx)
+        lstm: Any = self.module
+        weights = (lstm.weight_ih_l0, self.weight_hh_l0_raw, lstm.bias_ih_l0 + lstm.bias_hh_l0)
+        h, c = hx
+        options = {"dtype": _product_dtype(x), "weight_p": self.p}
+        out, last = compiled.lstm_layer(x.transpose(0, 1), weights, h[0], c[0], **options)
+        return out.transpose(0, 1), (out[-1:], last[None])
+
+
 class FastAWDLSTM(AWD_LSTM):
     """fastai's AWD_LSTM, the same parameters and names, with our time loop and cheaper dropout."""
 
@@ -151,7 +209,7 @@ class FastAWDLSTM(AWD_LSTM):
         self.encoder_dp = TimeMajorEmbedding(self.encoder, embed_p)
 
     def _one_rnn(self, n_in, n_out, bidir, weight_p, l):  # noqa: E741
-        return CheapWeightDropout(TimeMajorLSTM(n_in, n_out, 1, batch_first=True), weight_p)
+        return DroppedLSTM(TimeMajorLSTM(n_in, n_out, 1, batch_first=True), weight_p)
 
 
 class HiddenDecoder(LinearDecoder):
@@ -172,6 +230,8 @@ class HiddenDecoder(LinearDecoder):
 class TiedCrossEntropy(nn.Module):
     """The loss of a language model with a HiddenDecoder, in nats a token."""
 
+    compiled = False
+
     def __init__(self, decoder: HiddenDecoder):
         super().__init__()
         self.decoder = decoder.decoder
@@ -179,7 +239,8 @@ class TiedCrossEntropy(nn.Module):
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden: (batch, time, width); targets: (batch, time)."""
         rows = hidden.transpose(0, 1).flatten(0, 1)
-        return linear_cross_entropy(rows, self.decoder.weight, self.decoder.bias, targets.t().flatten())
+        loss = compiled.linear_cross_entropy if self.compiled and rows.device.type == "cpu" else linear_cross_entropy
+        return loss(rows, self.decoder.weight, self.decoder.bias, targets.t().flatten())
 
 
 class MixedSequential(SequentialRNN):
@@ -199,6 +260,13 @@ class MixedSequential(SequentialRNN):
         """What the last module gives."""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.mixed):
             return super().forward(x)
+
+
+def use_kernels(module: nn.Module, wanted: bool) -> None:
+    """Makes every layer and loss in `module` compute with the compiled kernels, or with plain torch."""
+    for part in module.modules():
+        if hasattr(part, "compiled"):
+            part.compiled = wanted  # type: ignore[assignment]
 
 
 QRNN_LM_CONFIG = dict(awd_lstm_lm_config, n_hid=1552, n_layers=4, window=2)

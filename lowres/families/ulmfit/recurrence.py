@@ -25,7 +25,7 @@ class _ForgetPool(Function):
     """See forget_pool."""
 
     @staticmethod
-    def forward(ctx, gates: Tensor, c0: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx, gates: Tensor, c0: Tensor, zoned: Tensor | None, zoneout: float) -> tuple[Tensor, Tensor]:
         time, batch, hidden = gates.shape[0], gates.shape[1], gates.shape[2] // 3
         acts = torch.empty_like(gates)
         states = gates.new_empty(time, batch, hidden, dtype=_wide(gates.dtype))
@@ -33,19 +33,24 @@ class _ForgetPool(Function):
         step = torch.empty_like(states[0]).new_empty(batch, 3 * hidden)
         z, f, o, fo = step[:, :hidden], step[:, hidden : 2 * hidden], step[:, 2 * hidden :], step[:, hidden:]
         c = c0
-        for gate, act, state, output in zip(gates, acts, states, out, strict=True):
+        for t, (gate, act, state, output) in enumerate(zip(gates, acts, states, out, strict=True)):
             step.copy_(gate)
             z.tanh_()
             fo.sigmoid_()
+            if zoned is not None:
+                f.masked_fill_(zoned[t], 1)
+            elif zoneout:
+                f.add_(1 - f, alpha=zoneout)
             torch.lerp(z, c, f, out=state)
             torch.mul(state, o, out=output)
             act.copy_(step)
             c = state
         ctx.save_for_backward(acts, c0, states)
+        ctx.zoneout = zoneout
         return out, c.clone()
 
     @staticmethod
-    def backward(ctx, d_out: Tensor, d_last: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx, d_out: Tensor, d_last: Tensor) -> tuple[Tensor, Tensor, None, None]:
         acts, c0, states = ctx.saved_tensors
         time, batch, hidden = states.shape
         d_gates = torch.empty_like(acts)
@@ -66,21 +71,25 @@ class _ForgetPool(Function):
             torch.mul(step, step, out=slope)
             slope[:, :hidden].neg_().add_(1)
             torch.sub(fo, slope[:, hidden:], out=slope[:, hidden:])
+            if ctx.zoneout:
+                slope[:, hidden : 2 * hidden] = (f - ctx.zoneout) * (1 - f) / (1 - ctx.zoneout)
             torch.mul(d, slope, out=d_gates[t])
-        return d_gates, dc
+        return d_gates, dc, None, None
 
 
-def forget_pool(gates: Tensor, c0: Tensor) -> tuple[Tensor, Tensor]:
+def forget_pool(gates: Tensor, c0: Tensor, zoned: Tensor | None = None, zoneout: float = 0.0) -> tuple[Tensor, Tensor]:
     """QRNN fo-pooling: c_t = f_t * c_{t-1} + (1 - f_t) * z_t, h_t = o_t * c_t.
 
     gates: (time, batch, 3 * hidden), z, f, o before tanh, sigmoid, sigmoid; c0: (batch, hidden) in float32 or wider.
     Returns h (time, batch, hidden) in the gates' dtype and the last c in c0's. Bradbury et al. 2017, eq. 4; fastai v1
     and MultiFiT weigh z by f instead: negate the rows of f when reading their weights.
+    Zoneout (Krueger et al. 2017) makes f + u (1 - f) of f: u is 1 where `zoned` (time, batch, hidden) bool is True, as
+    in training, else the constant `zoneout` in [0, 1), its mean; not both.
     Raises ShapeError where the shapes do not fit.
     """
     if gates.dim() != 3 or gates.shape[2] != 3 * c0.shape[-1] or gates.shape[1] != c0.shape[0]:
         raise ShapeError(f"forget_pool: gates {tuple(gates.shape)} do not fit a state of {tuple(c0.shape)}")
-    return _ForgetPool.apply(gates, c0)  # type: ignore[return-value]
+    return _ForgetPool.apply(gates, c0, zoned, zoneout)  # type: ignore[return-value]
 
 
 class _LstmSteps(Function):

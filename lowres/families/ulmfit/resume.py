@@ -20,7 +20,9 @@ from torch import Tensor
 
 from lowres.artifacts import Run, read_json, write_json
 from lowres.errors import LowresError, NotFinite, Stopped
+from lowres.families.ulmfit.paths import Paths, choose, pinned
 from lowres.families.ulmfit.saved import put_weights, read_tensors, weights_of
+from lowres.families.ulmfit.spec import Network
 from lowres.training.checkpoint import Checkpoints
 
 _SMOOTHING = 0.98
@@ -55,9 +57,10 @@ class Journal(Callback):
     order = 100
     learn: Any
 
-    def __init__(self, stage: Run, checkpoints: Checkpoints, total_tokens: int, what: str):
-        """what: names the training in progress notes. total_tokens: of all phases."""
-        self.stage, self.checkpoints, self.total_tokens, self.what = stage, checkpoints, total_tokens, what
+    def __init__(self, stage: Run, checkpoints: Checkpoints, total_tokens: int, what: str, paths: Paths):
+        """what: names the training in progress notes. total_tokens: of all phases. paths: kept with a checkpoint."""
+        self.stage, self.checkpoints, self.total_tokens = stage, checkpoints, total_tokens
+        self.what, self.paths = f"{what}, {paths}", paths
         self.place = Place()
         self.error: LowresError | None = None
         self._restored: dict[str, Tensor] = {}
@@ -169,7 +172,13 @@ class Journal(Callback):
         if torch.cuda.is_initialized():
             tensors["generator.cuda"] = torch.cuda.get_rng_state()
         save_file({k: t.detach().cpu().contiguous().clone() for k, t in tensors.items()}, folder / "state.safetensors")
-        write_json(folder / "place.json", {"place": asdict(self.place)})
+        write_json(folder / "place.json", {"place": asdict(self.place), "paths": self.paths.facts()})
+
+
+def paths_for(network: Network, device: str, checkpoints: Checkpoints) -> Paths:
+    """The paths of a training: those of its last checkpoint, that it may end at the same weights, else chosen now."""
+    latest = checkpoints.latest()
+    return choose(network, device) if latest is None else pinned(read_json(latest[1] / "place.json"), latest[1])
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -5,39 +5,17 @@ from typing import Any
 
 import torch
 from fastai.text.models.awdlstm import awd_lstm_lm_config
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lowres.artifacts import read_json, write_json
+from lowres.artifacts import write_json
 from lowres.errors import DataError
+from lowres.families.ulmfit.config import LmConfig, read_config
 from lowres.families.ulmfit.models import QRNN, FastAWDLSTM, HiddenDecoder, MixedSequential
-from lowres.families.ulmfit.spec import Network, Way
 from lowres.tokenizers.base import Tokenizer, load_tokenizer
 
 _DROPOUTS = ("hidden_p", "input_p", "embed_p", "weight_p")
-
-
-class LmConfig(Network):
-    """config.json: the network, what its ids mean, and which way it reads."""
-
-    vocab_size: int
-    pad_id: int
-    direction: Way
-
-    @classmethod
-    def of(cls, network: Network, tokenizer: Tokenizer, direction: Way) -> "LmConfig":
-        """The configuration of a network over a tokenizer's ids."""
-        sizes = {name: getattr(network, name) for name in Network.model_fields}
-        return cls(**sizes, vocab_size=tokenizer.vocab_size, pad_id=tokenizer.pad_id, direction=direction)
-
-    @property
-    def architecture(self) -> str:
-        """For example "QRNN, 3 layers of 512"."""
-        cell = {"qrnn": "QRNN", "awd-lstm": "AWD-LSTM"}[self.cell]
-        way = ", backward" if self.direction == "backward" else ""
-        return f"{cell}, {self.n_layers} layers of {self.n_hid}{way}"
 
 
 def build_encoder(config: LmConfig, dropouts: dict[str, Any], drop_mult: float) -> QRNN | FastAWDLSTM:
@@ -101,16 +79,6 @@ def write_lm(folder: Path, model: MixedSequential, config: LmConfig, tokenizer: 
     save_weights(model, folder / "model.safetensors")
     (folder / "tokenizer").mkdir()
     tokenizer.save(folder / "tokenizer")
-
-
-def read_config(folder: Path) -> LmConfig:
-    """The configuration in a language model's or a classifier's folder."""
-    try:
-        return LmConfig.model_validate(read_json(folder / "config.json"))
-    except (OSError, ValueError, ValidationError) as error:
-        raise DataError(
-            f"{folder / 'config.json'}: not the configuration of an ULMFiT language model ({error})"
-        ) from error
 
 
 def read_lm(folder: Path, drop_mult: float = 0.0, device: str = "cpu") -> tuple[MixedSequential, LmConfig, Tokenizer]:

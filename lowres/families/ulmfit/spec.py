@@ -6,6 +6,7 @@ lm = { cell = "qrnn", epochs = 10 }
 classifier = { direction = "both" }
 """
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
 
@@ -23,7 +24,8 @@ from lowres.families.contract import (
     Shared,
     picked,
 )
-from lowres.fingerprint import file_sha256
+from lowres.fingerprint import added_later, file_sha256
+from lowres.packages import is_package, open_package
 from lowres.tokenizers.spec import packed
 
 Way = Literal["forward", "backward"]
@@ -44,6 +46,12 @@ class Network(Spec):
     precision: Precision = "bfloat16"
     """Of the products; weights, states, softmax and optimiser are float32. bfloat16 is twice as fast on a CPU with AMX
      (4 M parameters, one core: 8,100 tokens/s against 4,000); try float32 where the processor has no bfloat16."""
+    kernel: Literal["auto", "compiled", "torch"] = added_later("auto", neutral="auto")
+    """Of time loops, weight dropout and softmax on a CPU: C (from the same random draws, the same to rounding) or plain
+    torch. auto: C where it was built. What was used is in the manifest."""
+    products: Literal["auto", "onednn", "default"] = added_later("auto", neutral="auto")
+    """Of float32 matrices on a CPU, the same to rounding. auto: oneDNN on AMD without AMX, else torch's choice. What
+    was used is in the manifest."""
 
 
 class Optimisation(Spec):
@@ -145,6 +153,9 @@ class ClassifierSettings(Spec):
     """Tokens through which gradients flow; longer texts are read in such pieces."""
     max_len: int = Field(default=1440, ge=1)
     """Last tokens of a text that are pooled."""
+    calibration: Literal["none", "temperature"] = added_later("none", neutral="none")
+    """temperature: log probabilities are divided by one number, fitted on the subset's dev labels (Guo et al. 2017).
+    The most probable label stays the same."""
 
 
 class ClassifierSpec(ClassifierSettings):
@@ -159,7 +170,7 @@ class UlmfitMethod(MethodBlock):
     family: Literal["ulmfit"]
     init: str = "pretrain"
     """"pretrain": from scratch on the recipe's corpus. "random": not trained. Else the path of a language model's
-    folder (config.json, model.safetensors, tokenizer/), as `pretrain_lm` writes it."""
+    folder (config.json, model.safetensors, tokenizer/), or of one with two such folders, forward/ and backward/."""
     tokens: Literal["subword", "word"] = "subword"
     """The recipe's `[tokenizer]`, or whole words (`segment`, `[words]`)."""
     lm: LmSettings = LmSettings()
@@ -175,8 +186,6 @@ class UlmfitMethod(MethodBlock):
             raise ValueError(f"lm.{sorted(idle)[0]} has no effect where init is a folder; its config.json decides")
         if self.tokens == "word":
             raise ValueError("tokens has no effect where init is a folder; the tokenizer in it decides")
-        if self.classifier.direction == "both":
-            raise ValueError('classifier.direction is "both" and init is one folder; write "forward" or "backward"')
         return self
 
 
@@ -223,7 +232,7 @@ def _ways(method: UlmfitMethod) -> tuple[Way, ...]:
 
 def _weights(method: UlmfitMethod, shared: Shared, way: Way) -> Node:
     if method.init not in ("pretrain", "random"):
-        return _read(Path(method.init))
+        return _read(_folder_of(method, way))
     tokenizer = shared.words if method.tokens == "word" else shared.tokenizer
     if shared.corpus is None or tokenizer is None:
         raise RecipeError(f'init is "{method.init}" and the recipe has no corpus for its tokenizer; name a corpus')
@@ -235,13 +244,44 @@ def _weights(method: UlmfitMethod, shared: Shared, way: Way) -> Node:
     return Node(PRETRAIN_LM, spec, inputs)
 
 
+def _folder_of(method: UlmfitMethod, way: Way) -> Path:
+    """The folder of one direction's model: `forward/` or `backward/` below `init`, where it holds these."""
+    folder = Path(method.init)
+    if is_package(folder):
+        _unchanged(folder, _stamp(folder))
+    if (folder / way).is_dir():
+        return folder / way
+    if method.classifier.direction == "both":
+        raise RecipeError(
+            f'{folder}: classifier.direction is "both" and there is no {way}/ in it; write "forward" or "backward", or '
+            "name a folder with forward/ and backward/"
+        )
+    return folder
+
+
 def _read(folder: Path) -> Node:
     """The request for the language model in `folder`."""
     needed = [folder / "config.json", folder / "model.safetensors", folder / "tokenizer" / "lowres_tokenizer.json"]
     for path in needed:
         if not path.is_file():
             raise RecipeError(f'{path}: no such file; init is "pretrain", "random" or the folder of a language model')
-    paths = [*needed[:2], *sorted((folder / "tokenizer").iterdir())]
+    return _request(folder, _stamp(folder))
+
+
+def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """What changes when a file below `folder` does, without reading it: every cell of a plan asks."""
+    files = ((path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file())
+    return tuple((str(path), state.st_size, state.st_mtime_ns) for path, state in files)
+
+
+@lru_cache(maxsize=16)
+def _unchanged(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> None:
+    open_package(folder)
+
+
+@lru_cache(maxsize=16)
+def _request(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> Node:
+    paths = [folder / "config.json", folder / "model.safetensors", *sorted((folder / "tokenizer").iterdir())]
     files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths if path.is_file()}
     return Node(READ_LM, ReadSpec(path=str(folder), files=files))
 
@@ -254,4 +294,8 @@ FAMILY = Family(
     predict=PREDICT,
     loader="lowres.families.ulmfit.classify:load",
     generator="lowres.families.ulmfit.generate:load",
+    exporter="lowres.families.ulmfit.export:export_classifier",
+    package_loader="lowres.families.ulmfit.inference:load",
+    onnx_loader="lowres.families.ulmfit.onnx_inference:load",
+    importer="lowres.families.ulmfit.foreign.convert:import_models",
 )

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from fastai.text.models.core import SequentialRNN
 
-from lowres.artifacts import Corpus, Document, Manifest, PackedTokens, Run, Subset, Task
+from lowres.artifacts import Corpus, Document, Manifest, PackedTokens, Run, Subset, Task, write_json
 from lowres.errors import DataError
 from lowres.families.contract import EvaluateSpec, PredictSpec, ReadSpec
-from lowres.families.ulmfit.classify import Shape, build_classifier, encode_texts, load, save_direction, save_frame
+from lowres.families.ulmfit.classify import build_classifier, encode_texts, load, save_direction, save_frame
+from lowres.families.ulmfit.config import LmConfig, Shape, read_config
 from lowres.families.ulmfit.data import ClassifierBatches, Documents, LmBatches
 from lowres.families.ulmfit.evaluate import held_out_loss
 from lowres.families.ulmfit.learning import (
@@ -26,13 +27,12 @@ from lowres.families.ulmfit.learning import (
     lm_learner,
 )
 from lowres.families.ulmfit.models import MixedSequential
-from lowres.families.ulmfit.resume import Journal
+from lowres.families.ulmfit.paths import choose, set_products
+from lowres.families.ulmfit.resume import Journal, paths_for
 from lowres.families.ulmfit.saved import (
-    LmConfig,
     build_lm,
     parameter_count,
     put_weights,
-    read_config,
     read_lm,
     read_tensors,
     write_lm,
@@ -46,7 +46,9 @@ from lowres.families.ulmfit.spec import (
 )
 from lowres.fingerprint import file_sha256
 from lowres.metrics.bits import held_out_texts
+from lowres.metrics.classification import label_indices
 from lowres.tokenizers.base import load_tokenizer
+from lowres.training.calibration import fit_temperature
 from lowres.training.checkpoint import Checkpoints
 from lowres.training.classifier import TextPolicy, write_predictions
 
@@ -101,7 +103,10 @@ def evaluate_lm(inputs: Mapping[str, Path], spec: EvaluateSpec, run: Run) -> Non
     model, config, tokenizer = read_lm(inputs["lm"], device=run.device)
     texts = held_out_texts(Corpus(inputs["corpus"]), spec.held_out_bytes)
     backward = config.direction == "backward"
-    run.note(**held_out_loss(model, tokenizer, texts, run, backward=backward, device=run.device).facts())
+    paths = choose(config, run.device)
+    paths.use(model)
+    loss = held_out_loss(model, tokenizer, texts, run, backward=backward, device=run.device)
+    run.note(**loss.facts(), paths=paths.facts())
 
 
 def tune_lm(inputs: Mapping[str, Path], spec: TuneSpec, run: Run) -> None:
@@ -148,9 +153,23 @@ def train_classifier(inputs: Mapping[str, Path], spec: ClassifierSpec, run: Run)
         facts["tokens_seen"] += journal.place.tokens
         facts["parameters"] += parameter_count(model)
         facts[f"history_{way}"] = journal.place.history
+        facts["paths"] = journal.paths.facts()
     save_frame(run.out, shape, load_tokenizer(inputs[f"lm_{ways[0]}"] / "tokenizer"))
     TextPolicy.of_task(task).write(run.out)
+    if spec.calibration == "temperature":
+        facts["temperature"] = _calibrate(run.out, shape, dev)
     run.note(**facts)
+
+
+def _calibrate(folder: Path, shape: Shape, dev: Sequence[Document]) -> float:
+    """Fits the temperature of the classifier in `folder` on dev and writes it there; 1 without dev texts."""
+    probabilities = load(folder).predict_proba([document.text for document in dev])
+    gold = label_indices([str(document.label) for document in dev], shape.labels)
+    temperature = fit_temperature(probabilities, gold)
+    write_json(
+        folder / "classifier.json", shape.model_copy(update={"temperature": temperature}).model_dump(mode="json")
+    )
+    return temperature
 
 
 def predict(inputs: Mapping[str, Path], spec: PredictSpec, run: Run) -> None:
@@ -174,8 +193,9 @@ class _LmPlan:
 
 
 def _start(run: Run, seed: int) -> None:
-    """Threads and torch's generators: all that a stage sets in its process."""
+    """Threads, product path and torch's generators: all that a stage sets in its process."""
     torch.set_num_threads(run.threads)
+    set_products("default")
     torch.manual_seed(seed)
 
 
@@ -189,9 +209,12 @@ def _train_lm(
     watched = LmBatches(valid, spec.batch_size, seed=None, **cut)
     epochs = enough_epochs(plan.epochs, len(batches), plan.min_steps)
     learn = lm_learner(model.to(run.device), batches, watched, spec)  # type: ignore[arg-type]
+    checkpoints = Checkpoints(run.work / "lm")
+    paths = paths_for(plan.config, run.device, checkpoints)
+    paths.use(model, learn.loss_func)  # type: ignore[arg-type]
     rates = layer_rates(spec.lr, plan.rate_factor, plan.config.n_layers)
     phase = Phase(0, epochs, (*rates, spec.lr), spec.schedule)
-    journal = Journal(run, Checkpoints(run.work / "lm"), epochs * batches.tokens, plan.config.architecture)
+    journal = Journal(run, checkpoints, epochs * batches.tokens, plan.config.architecture, paths)
     fit_phases(learn, [phase], journal)
     model.eval()
     return journal
@@ -218,7 +241,10 @@ def _train_direction(
     learn = classifier_learner(model.to(run.device), loaders[0], loaders[1], spec, weights)
     phases = classifier_phases(spec, config.n_layers + 2, len(loaders[0]))
     total = sum(phase.epochs for phase in phases) * loaders[0].tokens
-    journal = Journal(run, Checkpoints(run.work / config.direction), total, f"classifier, {config.direction}")
+    checkpoints = Checkpoints(run.work / config.direction)
+    paths = paths_for(config, run.device, checkpoints)
+    paths.use(model)
+    journal = Journal(run, checkpoints, total, f"classifier, {config.direction}", paths)
     fit_phases(learn, phases, journal)
     return model.eval(), config, journal
 
@@ -251,7 +277,8 @@ def _packed_documents(packed: PackedTokens, split: str) -> Documents:
 
 def _seen(journal: Journal) -> dict[str, Any]:
     place = journal.place
-    return {"tokens_seen": place.tokens, "valid_loss": place.history[-1]["valid_loss"], "history": place.history}
+    losses = {"valid_loss": place.history[-1]["valid_loss"], "history": place.history}
+    return {"tokens_seen": place.tokens, **losses, "paths": journal.paths.facts()}
 
 
 def _note_lm(run: Run, model: MixedSequential, config: LmConfig, origin: str, **facts: Any) -> None:

@@ -1,0 +1,16 @@
+"""What JAX finds on this machine, for `lowres doctor`: `python -m lowres.families.gptj.abilities`."""
+
+import json
+from collections import Counter
+
+import jax
+
+
+def abilities() -> list[tuple[str, str]]:
+    """(name, what was found), a line each."""
+    counts = Counter(f"{device.platform} ({device.device_kind})" for device in jax.devices())
+    return [("jax devices", ", ".join(f"{count} x {kind}" for kind, count in counts.items()))]
+
+
+if __name__ == "__main__":
+    print(json.dumps(abilities()))

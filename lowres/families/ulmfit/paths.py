@@ -1,0 +1,106 @@
+"""Which code computes a training: the kernels of the time loops and the library of float32 products.
+
+They differ in rounding alone, so "auto" may choose by the processor, as the number of threads may; what was chosen is
+kept in the checkpoint, written into the manifest and shown while the training runs. No stopwatch decides.
+"""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lowres.errors import DataError
+from lowres.families.ulmfit.kernels.load import Kernels, Missing, kernels
+from lowres.families.ulmfit.models import use_kernels
+from lowres.families.ulmfit.spec import Network
+
+
+@dataclass(frozen=True)
+class Paths:
+    """kernel: "compiled" or "torch"; level: what the compiled one was compiled for; products: "default" or "onednn"."""
+
+    kernel: str = "torch"
+    products: str = "default"
+    level: str = ""
+
+    def __str__(self) -> str:
+        products = {"onednn": " + oneDNN", "default": ""}[self.products]
+        return f"{self.kernel} kernels{f' ({self.level})' if self.level else ''}{products}"
+
+    def facts(self) -> dict[str, Any]:
+        """For a manifest."""
+        return asdict(self)
+
+    def use(self, *modules: nn.Module) -> None:
+        """Makes the modules, and this process's float32 products, compute so."""
+        set_products(self.products)
+        for module in modules:
+            use_kernels(module, self.kernel == "compiled")
+
+
+def choose(network: Network, device: str = "cpu") -> Paths:
+    """The paths of a network's settings on this machine. Raises DataError where a named one is not to be had."""
+    if device != "cpu":
+        return Paths()
+    found = kernels()
+    if network.kernel == "compiled" and not isinstance(found, Kernels):
+        raise DataError(f'lm.kernel is "compiled" and there are no compiled kernels: {found.why}; or write "torch"')
+    compiled = isinstance(found, Kernels) and network.kernel != "torch"
+    if network.products == "onednn" and not onednn_is_exact():
+        raise DataError('lm.products is "onednn", which rounds float32 to bfloat16 on this processor; write "default"')
+    products = default_products() if network.products == "auto" else network.products
+    level = found.level if compiled and isinstance(found, Kernels) else ""
+    return Paths("compiled" if compiled else "torch", products, level)
+
+
+def pinned(place: Mapping[str, Any], checkpoint: Path) -> Paths:
+    """The paths in a checkpoint's place.json; plain torch where it says none, as it was before there was a choice.
+
+    Raises DataError where this machine lacks them: another path would not end at the same weights.
+    """
+    paths = Paths(**place.get("paths", {}))
+    found = kernels()
+    if paths.kernel == "compiled" and isinstance(found, Missing):
+        raise DataError(
+            f"{checkpoint}: begun with compiled kernels, and here are none: {found.why}; "
+            "build them, or remove that folder to train anew"
+        )
+    return paths
+
+
+def set_products(products: str) -> None:
+    """Sets how this process multiplies float32 matrices on a CPU. products: "default" or "onednn"."""
+    torch.set_float32_matmul_precision("medium" if products == "onednn" else "highest")
+
+
+def onednn_is_exact() -> bool:
+    """Whether torch's "medium" float32 products are float32 here: a processor with AMX rounds them to bfloat16."""
+    return torch.backends.mkldnn.is_available() and "amx_tile" not in processor_flags()  # type: ignore[attr-defined]
+
+
+def default_products() -> str:
+    """That of "auto": oneDNN on AMD processors, where MKL, torch's choice, was seen at half its speed."""
+    return "onednn" if "AMD" in processor() and onednn_is_exact() else "default"
+
+
+def _cpuinfo(key: str) -> str:
+    """The value of a key in /proc/cpuinfo, "" elsewhere than on Linux."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
+
+
+def processor() -> str:
+    """The maker's id and the name of this machine's processor."""
+    return f"{_cpuinfo('vendor_id')} {_cpuinfo('model name')}".strip() or platform.processor() or platform.machine()
+
+
+def processor_flags() -> frozenset[str]:
+    """What the processor can do, in Linux's words."""
+    return frozenset(_cpuinfo("flags").split())
