@@ -127,4 +127,5 @@ def test_a_corpus_that_a_filter_learns_from_must_be_pinned_and_may_be_several_fi
 def test_filters_added_later_leave_the_ids_of_earlier_corpora():
     node = make_plan(build_recipe(GOOD)).corpus
     assert node is not None
-    assert node.spec.hashed()["filters"] == {"min_bytes": "auto", "stubs": True, "duplicates": True}
+    filters = {"min_bytes": "auto", "stubs": True, "duplicates": True, "near_duplicates": 0.8}
+    assert node.spec.hashed()["filters"] == filters
