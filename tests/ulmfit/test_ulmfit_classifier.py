@@ -9,6 +9,7 @@ from lowres.artifacts import Predictions, Run, Task
 from lowres.errors import DataError, Stopped
 from lowres.families.contract import PredictSpec
 from lowres.families.ulmfit.classify import load
+from lowres.families.ulmfit.data import pad_chunks
 from lowres.families.ulmfit.generate import load as load_generator
 from lowres.families.ulmfit.generate import pick
 from lowres.families.ulmfit.spec import ClassifierSpec, InitSpec
@@ -98,6 +99,18 @@ def test_both_directions_are_averaged(lms, task, subset, new_run, trained):
     parts = [model.predict_proba(texts) for model in (forward, backward)]
     assert not np.allclose(parts[0], parts[1], atol=1e-4)
     assert np.allclose(both.predict_proba(texts), (parts[0] + parts[1]) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("lengths", [(150, 80, 77, 30), (300, 149, 73, 72, 1), (72, 72), (220, 5)])
+def test_a_text_is_read_whole_whatever_stands_beside_it(trained, lengths):
+    ((config, model),) = load(trained[0]).models
+    chunk = model[0].bptt
+    rng = np.random.default_rng(0)
+    texts = [rng.integers(6, config.vocab_size, length * chunk // 72).tolist() or [7] for length in lengths]
+    with torch.no_grad():
+        together = model(pad_chunks(texts, config.pad_id, chunk))[0]
+        alone = torch.cat([model(pad_chunks([text], config.pad_id, chunk))[0] for text in texts])
+    assert torch.allclose(together, alone, atol=1e-5)
 
 
 def test_layered_unfreezing_opens_one_group_a_cycle():

@@ -23,13 +23,52 @@ _ROWS = 64
 class MixedSentenceEncoder(SentenceEncoder):
     """fastai's SentenceEncoder whose products run in bfloat16 where its model says so; the head reads float32."""
 
+    bptt: int
+    pad_idx: int
+    max_len: int | None
+    module: torch.nn.Module
     mixed = False
 
     def forward(self, input: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, time) ids in pad_chunks' layout -> outputs (batch, time, width) and the mask of padding."""
         with torch.autocast(input.device.type, torch.bfloat16, enabled=self.mixed):
-            outputs, mask = super().forward(input)
+            outputs, mask = self._read(input)
         return outputs.float(), mask
+
+    def _read(self, input: Tensor) -> tuple[Tensor, Tensor]:
+        """Reads chunk by chunk; what the network gives for the last `max_len` positions is kept.
+
+        fastai counts the rows that are alive in a chunk and reads as many from the top. A text may end a chunk before a
+        shorter one below it, which then loses its last words; so here all rows down to the last one alive are read.
+        """
+        rows, length = input.shape
+        mask = torch.eq(input, self.pad_idx)
+        self.reset()
+        kept: list[Tensor] = []
+        for start in range(0, length, self.bptt):
+            alive = 1 + int((~mask[:, start]).nonzero()[-1])
+            output = self.module(input[:alive, start : start + self.bptt])
+            if self.max_len is None or length - start <= self.max_len:
+                kept.append(torch.nn.functional.pad(output, (0, 0, 0, 0, 0, rows - alive)))
+        outputs = torch.cat(kept, dim=1)
+        return outputs, mask[:, -outputs.shape[1] :]
+
+
+class ConcatPoolingClassifier(PoolingLinearClassifier):
+    """fastai's head. The last output of a text is looked for at its last token.
+
+    fastai counts the padding among the last `bptt` positions, and so padding in front of a text that begins there.
+    """
+
+    def forward(self, input: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """(batch, time, width) outputs and (batch, time) padding -> (batch, labels) scores, and the outputs twice."""
+        outputs, mask = input
+        last = outputs.shape[1] - 1 - (~mask).flip(1).int().argmax(1)
+        shown = ~mask[:, :, None]
+        mean = (outputs * shown).sum(1) / shown.sum(1)
+        greatest = outputs.masked_fill(~shown, -torch.inf).amax(1)
+        rows = torch.arange(len(outputs), device=outputs.device)
+        return self.layers(torch.cat([outputs[rows, last], greatest, mean], 1)), outputs, outputs
 
 
 def build_classifier(config: LmConfig, shape: Shape) -> SequentialRNN:
@@ -39,7 +78,7 @@ def build_classifier(config: LmConfig, shape: Shape) -> SequentialRNN:
     sentences.mixed = config.precision == "bfloat16"
     dropouts = [min(awd_lstm_clas_config["output_p"] * shape.drop_mult, 0.9), _HEAD_DROPOUT]
     units = [3 * config.emb_size, _HEAD_UNITS, len(shape.labels)]
-    return SequentialRNN(sentences, PoolingLinearClassifier(units, dropouts, bptt=shape.bptt))
+    return SequentialRNN(sentences, ConcatPoolingClassifier(units, dropouts, bptt=shape.bptt))
 
 
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], *, backward: bool) -> list[list[int]]:

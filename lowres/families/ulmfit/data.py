@@ -100,8 +100,7 @@ class LmBatches:
 def pad_chunks(texts: Sequence[Sequence[int]], pad_id: int, chunk: int) -> Tensor:
     """(len(texts), longest) ids, longest first as given. Whole chunks of padding go in front, the rest behind.
 
-    What fastai's SentenceEncoder and masked_concat_pool expect: every text begins at a multiple of `chunk`, and
-    all end in the last chunk.
+    Every text begins at a multiple of `chunk`, and less than a chunk of padding follows it.
     """
     longest = max(len(text) for text in texts)
     out = np.full((len(texts), longest), pad_id, np.int64)

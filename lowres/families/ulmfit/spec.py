@@ -195,8 +195,8 @@ INIT_LM = Stage("ulmfit.init_lm", 1, "ulmfit", f"{_ROOM}:init_lm", InitSpec)
 READ_LM = Stage("ulmfit.read_lm", 1, "ulmfit", f"{_ROOM}:read_lm_folder", ReadSpec)
 EVALUATE_LM = Stage("ulmfit.evaluate_lm", 1, "ulmfit", f"{_ROOM}:evaluate_lm", EvaluateSpec)
 TUNE_LM = Stage("ulmfit.tune_lm", 1, "ulmfit", f"{_ROOM}:tune_lm", TuneSpec)
-TRAIN_CLASSIFIER = Stage("ulmfit.train_classifier", 1, "ulmfit", f"{_ROOM}:train_classifier", ClassifierSpec)
-PREDICT = Stage("ulmfit.predict", 1, "ulmfit", f"{_ROOM}:predict", PredictSpec)
+TRAIN_CLASSIFIER = Stage("ulmfit.train_classifier", 2, "ulmfit", f"{_ROOM}:train_classifier", ClassifierSpec)
+PREDICT = Stage("ulmfit.predict", 2, "ulmfit", f"{_ROOM}:predict", PredictSpec)
 
 _DEFAULT_TUNE_EPOCHS = 8
 
