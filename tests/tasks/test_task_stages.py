@@ -56,7 +56,7 @@ def test_a_task_artifact_says_what_it_is(tmp_path):
         "language": "vie",
         "labels": sorted(TOPICS),
         "max_chars": 9,
-        "normalisation": {"unicode": "NFC", "straight_quotes": False, "lowercase": True},
+        "normalisation": Normalisation(lowercase=True).model_dump(),
     }
     assert run.facts["carved"] == ["test", "dev"]
     assert {split: sum(counts.values()) for split, counts in run.facts["counts"].items()} == {
