@@ -18,6 +18,7 @@ import pytest
 
 from lowres.artifacts import Run
 from lowres.cards import TreebankCard, read_card
+from lowres.guard import guard_torchvision
 from lowres.text.spec import SegmenterSettings, trained_segmenter
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -27,6 +28,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 
 REPOSITORY = Path(__file__).parents[1]
+
+guard_torchvision()  # before any test imports transformers, which remembers whether torchvision is there
 
 
 @dataclass(frozen=True)
