@@ -22,7 +22,7 @@ from lowres.experiment.local import LocalExecutor
 from lowres.experiment.plan import Plan, make_plan
 from lowres.experiment.results import RunFolder
 from lowres.families import family
-from lowres.fetch import Finder, mirrors_of_environment
+from lowres.fetch import Finder, all_mirrors
 from lowres.packages import is_package, open_package
 from lowres.recipe import LoadedRecipe, load_recipe
 from lowres.store import Store, default_store
@@ -88,7 +88,7 @@ def execute(
     started = time.monotonic()
     with interrupts() as stop:
         patience = Patience(stop_requested=stop.is_set)
-        finder = Finder(store, [*where.mirrors, *mirrors_of_environment()], where.offline, on_fetch, patience)
+        finder = Finder(store, all_mirrors(where.mirrors), where.offline, on_fetch, patience)
         try:
             outcome = Driver(planned, store, finder, folder, executor, observer, stop.is_set).run()
         finally:

@@ -13,9 +13,10 @@ from lowres.fingerprint import file_digest, file_sha256
 from lowres.store import Store, disk_faults
 
 
-def mirrors_of_environment() -> list[Path]:
-    """The folders of `LOWRES_MIRROR`, separated as in PATH."""
-    return [Path(part) for part in os.environ.get("LOWRES_MIRROR", "").split(os.pathsep) if part]
+def all_mirrors(given: Iterable[Path] | None) -> list[Path]:
+    """The folders that were given, and those of `LOWRES_MIRROR`, separated as in PATH."""
+    environment = os.environ.get("LOWRES_MIRROR", "").split(os.pathsep)
+    return [*(given or ()), *(Path(part) for part in environment if part)]
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 import difflib
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -19,6 +20,7 @@ from lowres.cards import (
     read_card,
     read_toml,
     unpinned,
+    validated,
 )
 from lowres.corpus.spec import Filters, Markup, Splits
 from lowres.errors import RecipeError
@@ -280,6 +282,17 @@ def _cross_faults(recipe: Recipe, methods: dict[str, MethodBlock], where: str) -
     if not recipe.tasks and recipe.corpus is None:
         found.append(f"{where}: neither tasks nor a corpus; there is nothing to do")
     return found
+
+
+Settings = TypeVar("Settings", bound=Spec)
+
+
+def settings_of(model: type[Settings], overrides: Sequence[str]) -> Settings:
+    """A settings table by itself, from `key=value` overrides. Raises RecipeError with all faults."""
+    content: dict[str, Any] = {}
+    for override in overrides:
+        apply_override(content, override)
+    return validated(model, content, "--set")
 
 
 def apply_override(content: dict[str, Any], text: str) -> None:

@@ -24,7 +24,7 @@ def fetch(
     from lowres.cards import fill_in, read_data_card
     from lowres.cli.live import Downloads
     from lowres.download import Patience
-    from lowres.fetch import Finder, mirrors_of_environment
+    from lowres.fetch import Finder, all_mirrors
     from lowres.fingerprint import file_sha256
 
     card, path = read_data_card(name)
@@ -32,8 +32,7 @@ def fetch(
     try:
         with Downloads(Console(stderr=True, highlight=False)) as downloads:
             patience = Patience(on_wait=downloads.said)
-            mirrors = [*(mirror or []), *mirrors_of_environment()]
-            finder = Finder(opened, mirrors, offline, downloads.moved, patience)
+            finder = Finder(opened, all_mirrors(mirror), offline, downloads.moved, patience)
             places = [finder.find(card, path, file) for file in card.files]
     except KeyboardInterrupt:
         raise Stopped(f"stopped; what was downloaded is kept, `lowres fetch {name}` goes on") from None

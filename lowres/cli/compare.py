@@ -73,12 +73,12 @@ def check(
     from lowres.cli.live import plan_table
     from lowres.errors import DataError
     from lowres.experiment.plan import walk_back
-    from lowres.fetch import Finder, mirrors_of_environment
+    from lowres.fetch import Finder, all_mirrors
     from lowres.recipe import load_recipe
 
     planned = api.plan(load_recipe(recipe, overrides or []))
     opened = api.open_store(store)
-    finder = Finder(opened, [*(mirror or []), *mirrors_of_environment()], offline)
+    finder = Finder(opened, all_mirrors(mirror), offline)
     faults = []
     for raw in planned.raw_files.values():
         try:

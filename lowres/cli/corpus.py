@@ -36,12 +36,13 @@ def build(
     from lowres.cli.live import Watcher
     from lowres.experiment.corpora import CorpusSettings, build_one, copy_corpus, request_corpus, told
     from lowres.experiment.local import cores
-    from lowres.fetch import Finder, mirrors_of_environment
+    from lowres.fetch import Finder, all_mirrors
+    from lowres.recipe import settings_of
 
-    settings = CorpusSettings.of(overrides or [])
+    settings = settings_of(CorpusSettings, overrides or [])
     shelf = open_store(store)
     with Watcher(Console(stderr=True)) as watcher, interrupts() as stop:
-        finder = Finder(shelf, [*(mirror or ()), *mirrors_of_environment()], offline, watcher.fetched)
+        finder = Finder(shelf, all_mirrors(mirror), offline, watcher.fetched)
         request = request_corpus(source, language, finder, allow_truncated, settings)
         folder = build_one(request, shelf, workers or cores(), watcher, stop.is_set)
         if out is not None:
@@ -156,11 +157,11 @@ def train_segmenter(
     from lowres.cli.live import Watcher
     from lowres.experiment.corpora import build_one
     from lowres.experiment.segmenters import copy_segmenter, request_segmenter, told
-    from lowres.fetch import Finder, mirrors_of_environment
+    from lowres.fetch import Finder, all_mirrors
 
     shelf = open_store(store)
     with Watcher(Console(stderr=True)) as watcher, interrupts() as stop:
-        finder = Finder(shelf, [*(mirror or ()), *mirrors_of_environment()], offline, watcher.fetched)
+        finder = Finder(shelf, all_mirrors(mirror), offline, watcher.fetched)
         request = request_segmenter(card, overrides or (), finder)
         folder = build_one(request, shelf, threads, watcher, stop.is_set)
         if out is not None:

@@ -1,6 +1,6 @@
 """Samples of a corpus, and two corpora compared: by ids and digests, a batch of rows at a time.
 
-Memory holds some 50 bytes a document and one row group (16 MiB of text); the few texts that are shown are read again.
+Memory holds some 50 bytes a document and one row group; the few texts that are shown are read again.
 """
 
 import difflib

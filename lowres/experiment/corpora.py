@@ -2,15 +2,15 @@
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from lowres.artifacts import CORPUS_SPLITS, Manifest, Node, Spec
-from lowres.cards import CorpusCard, check_language, read_card, validated
+from lowres.cards import CorpusCard, check_language, read_card
 from lowres.corpus.dataset_card import write_dataset_card
 from lowres.corpus.find import files_at, library_cards
 from lowres.corpus.source import Source
@@ -21,7 +21,6 @@ from lowres.experiment.jobs import Job
 from lowres.experiment.local import LocalExecutor
 from lowres.fetch import Finder
 from lowres.fingerprint import file_sha256
-from lowres.recipe import apply_override
 from lowres.store import Store, disk_faults
 from lowres.text.normalise import Normalisation
 
@@ -47,14 +46,6 @@ class CorpusSettings(Spec):
     filters: Filters = Filters()
     splits: Splits = Splits()
     max_bytes: int | None = Field(default=None, ge=1)
-
-    @classmethod
-    def of(cls, overrides: Sequence[str]) -> "CorpusSettings":
-        """From `key=value` overrides. Raises RecipeError with all faults."""
-        content: dict[str, Any] = {}
-        for override in overrides:
-            apply_override(content, override)
-        return validated(cls, content, "--set")
 
 
 def request_corpus(

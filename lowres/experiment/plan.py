@@ -240,15 +240,20 @@ def _words_node(loaded: LoadedRecipe, corpus: Node | None, segmenter: Node | Non
     recipe = loaded.recipe
     if corpus is None or not any(getattr(method, "tokens", None) == "word" for method in recipe.methods.values()):
         return None
-    inputs = {"corpus": corpus} | ({"segmenter": segmenter} if segmenter else {})
-    return Node(TRAIN_WORD_TOKENIZER, WordTokenizerSpec(words=recipe.words, language=recipe.language), inputs)
+    spec = WordTokenizerSpec(words=recipe.words, language=recipe.language)
+    return Node(TRAIN_WORD_TOKENIZER, spec, _in_words(corpus, segmenter))
+
+
+def _in_words(corpus: Node, segmenter: Node | None) -> dict[str, Node]:
+    """The inputs of a stage that reads a corpus word by word."""
+    return {"corpus": corpus} | ({"segmenter": segmenter} if segmenter else {})
 
 
 def _fertility_nodes(corpus: Node | None, segmenter: Node | None, *tokenizers: Node | None) -> tuple[Node, ...]:
     """The measurements of tokenizers by words."""
     if corpus is None:
         return ()
-    inputs = {"corpus": corpus} | ({"segmenter": segmenter} if segmenter else {})
+    inputs = _in_words(corpus, segmenter)
     found = (tokenizer for tokenizer in tokenizers if tokenizer is not None)
     return tuple(Node(MEASURE_FERTILITY, FertilitySpec(), {**inputs, "tokenizer": tokenizer}) for tokenizer in found)
 

@@ -3,13 +3,12 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lowres.artifacts import Manifest
-from lowres.cards import TreebankCard, read_card, validated
+from lowres.cards import TreebankCard, read_card
 from lowres.experiment.corpora import CorpusRequest, copy_artifact
 from lowres.fetch import Finder
-from lowres.recipe import apply_override
+from lowres.recipe import settings_of
 from lowres.text.spec import SegmenterSettings, trained_segmenter
 
 
@@ -19,10 +18,7 @@ def request_segmenter(name: str, overrides: Sequence[str], finder: Finder) -> Co
     Raises RecipeError with every fault of the card and the settings, DataError where a file cannot be had.
     """
     card, path = read_card(name, TreebankCard)
-    content: dict[str, Any] = {}
-    for override in overrides:
-        apply_override(content, override)
-    node = trained_segmenter(card, validated(SegmenterSettings, content, "--set"))
+    node = trained_segmenter(card, settings_of(SegmenterSettings, overrides))
     return CorpusRequest(card.name, node, {file.pinned: finder.find(card, path, file) for file in card.files}, path)
 
 

@@ -62,7 +62,7 @@ class SegmenterFolderSpec(Spec):
         return {"files": dict(sorted(self.files.items()))}
 
 
-# a worker of their own: they import torch, and the data worker forks
+# a worker of their own: they import torch, and corpora are built without it
 TRAIN_SEGMENTER = Stage("train_segmenter", 1, "segment", "lowres.text.stages:train_segmenter", SegmenterSpec)
 READ_SEGMENTER = Stage("read_segmenter", 1, "segment", "lowres.text.stages:read_segmenter", SegmenterFolderSpec)
 

@@ -16,6 +16,7 @@ from lowres.cli import main
 from lowres.errors import DataError, RecipeError
 from lowres.experiment.corpora import CorpusRequest, CorpusSettings, build_one, copy_corpus, request_corpus
 from lowres.fetch import Finder
+from lowres.recipe import settings_of
 from lowres.store import Store
 
 MINI = Path(__file__).parents[2] / "corpora/vi/mini/viwiki-mini-pages-articles.xml.bz2"
@@ -148,16 +149,16 @@ def test_a_corpus_is_copied_whole(tmp_path, finder):
 
 def test_settings_are_a_recipes(finder):
     off, on, plain = (
-        request_corpus(str(MINI), "vie", finder, settings=CorpusSettings.of(overrides)).node
+        request_corpus(str(MINI), "vie", finder, settings=settings_of(CorpusSettings, overrides)).node
         for overrides in (["filters.near_duplicates=false"], ["filters.near_duplicates=0.8"], [])
     )
     assert on.id == plain.id != off.id
     with pytest.raises(RecipeError, match="--set: filters.min_byte: unknown key; did you mean min_bytes?"):
-        CorpusSettings.of(["filters.min_byte=3"])
+        settings_of(CorpusSettings, ["filters.min_byte=3"])
     with pytest.raises(RecipeError, match="near_duplicates is true"):
-        CorpusSettings.of(["filters.near_duplicates=true"])
+        settings_of(CorpusSettings, ["filters.near_duplicates=true"])
     with pytest.raises(RecipeError, match="build by a recipe"):
-        settings = CorpusSettings.of(
-            ["filters.language.identifier=ngrams", 'filters.language.against=["ltg/wikipedia-2017"]']
+        settings = settings_of(
+            CorpusSettings, ["filters.language.identifier=ngrams", 'filters.language.against=["ltg/wikipedia-2017"]']
         )
         request_corpus(str(MINI), "vie", finder, settings=settings)
