@@ -11,7 +11,7 @@ from lowres.errors import DataError
 
 _SCHEMAS = ("0.8", "0.9", "0.10", "0.11")
 _BUFFER = 1 << 18
-_MAX_PAGE = 1 << 22
+MAX_PAGE = 1 << 22
 """Characters of one page; MediaWiki's own limit is 2 MiB."""
 _MAX_TAG = 1 << 23
 _MAX_DEPTH = 32
@@ -161,7 +161,7 @@ class Export:
     def _characters(self, data: str) -> None:
         if self._wanted:
             self._length += len(data)
-            if self._length > _MAX_PAGE:
+            if self._length > MAX_PAGE:
                 self._text, self._too_long = [], True
                 return
             self._text.append(data)

@@ -13,10 +13,11 @@ from pydantic import BaseModel, ConfigDict
 
 from lowres.corpus.block_file import BlockWriter
 from lowres.corpus.documents import read_jsonl, read_parquet, read_text
-from lowres.corpus.dump import Export, Page
+from lowres.corpus.dump import Page
 from lowres.corpus.filters import REASONS, templates_of, title_suffix, told_by
 from lowres.corpus.namespaces import MAIN, Namespaces
 from lowres.corpus.near import Signatures
+from lowres.corpus.pages import PageReader
 from lowres.corpus.source import CHUNK, Source, Truncated, page_begins
 from lowres.corpus.templates import rules_for
 from lowres.corpus.wikitext import clean, plain_blocks
@@ -109,7 +110,7 @@ class Extractor:
         self._namespaces = Namespaces()
         self._templates = rules_for(job.language, job.templates)
         self._signature_of = Signatures() if job.signatures else None
-        self._export: Export | None = None
+        self._reader: PageReader | None = None
         self._block = BlockWriter(job.bits)
         self._unhashed: list[str] = []
 
@@ -129,9 +130,9 @@ class Extractor:
             self._forget()
 
     def _forget(self) -> None:
-        if self._export:
-            self._export.drop()
-        self._export, self._block, self._unhashed = None, BlockWriter(self._job.bits), []
+        if self._reader:
+            self._reader.drop()
+        self._reader, self._block, self._unhashed = None, BlockWriter(self._job.bits), []
 
     def _leave_out(self, reason: str, page_id: int, source_characters: int = 0) -> None:
         self._block.page(_REASONS[reason], page_id, source_characters)
@@ -148,25 +149,27 @@ class Extractor:
         return read_jsonl((piece.data or b"").split(b"\n"), file.path, job.text_field, job.title_field, piece.line)
 
     def _dump_pages(self, piece: Piece, file: SourceFile) -> Iterator[Page]:
-        if self._export is None:
+        if self._reader is None:
             self._namespaces = Namespaces(file.names)
-            self._export = Export(file.path, None if piece.begins else file.encoding)
-        export = self._export
+            self._reader = PageReader(file.path, None if piece.begins else file.encoding)
+        reader = self._reader
         if piece.data is not None:
-            yield from _in_steps(export, piece.data)
+            yield from _in_steps(reader, piece.data)
         else:
-            yield from self._stream_pages(piece, file, export)
+            yield from self._stream_pages(piece, file, reader)
+        if not piece.more:
+            yield from reader.end_block()
         if piece.ends:
             try:
-                export.close()
+                reader.close()
             except Truncated:
                 if not self._job.allow_truncated:
                     raise
-                self._leave_out("truncated", export.open_id)
-        elif not piece.more and export.open_page:
+                self._leave_out("truncated", reader.open_id)
+        elif not piece.more and reader.open_page:
             raise Unaligned(f"{file.path}: a bz2 stream ends within a page")
 
-    def _stream_pages(self, piece: Piece, file: SourceFile, export: Export) -> Iterator[Page]:
+    def _stream_pages(self, piece: Piece, file: SourceFile, reader: PageReader) -> Iterator[Page]:
         allow_truncated = self._job.allow_truncated and piece.ends
         with Source(file.path, piece.start, piece.stop, allow_truncated) as source:
             first = not piece.begins
@@ -175,7 +178,7 @@ class Extractor:
                     if first and not page_begins(chunk):
                         raise Unaligned(f"{file.path}: the bz2 stream at byte {piece.start} begins within a page")
                     first = False
-                    yield from _in_steps(export, chunk)
+                    yield from _in_steps(reader, chunk)
             except Truncated as fault:
                 raise fault if piece.ends else Unaligned(str(fault)) from None
 
@@ -221,7 +224,7 @@ class Extractor:
             return None
 
 
-def _in_steps(export: Export, data: bytes) -> Iterator[Page]:
+def _in_steps(reader: PageReader, data: bytes) -> Iterator[Page]:
     """The pages that end in `data`, never all of them held at once."""
     for start in range(0, len(data), CHUNK):
-        yield from export.feed(data[start : start + CHUNK])
+        yield from reader.feed(data[start : start + CHUNK])
