@@ -50,7 +50,7 @@ def build_corpus(inputs: Mapping[str, Path], spec: CorpusSpec, run: Run) -> None
         except Unaligned:
             funnel = Funnel()
             candidates = _read(job, spec, run, funnel, whole=True)
-        kept, min_bytes = _filter(candidates, spec, job.bits, run.threads, funnel)
+        kept, min_bytes = _filter(candidates, spec, job.bits, funnel)
         kept = _without(_foreign(candidates, kept, spec, inputs, run), "other_language", candidates, kept, funnel)
         kept = _without(_repeated(candidates, kept, spec, job.folder), "near_duplicate", candidates, kept, funnel)
         if not len(kept):
@@ -128,7 +128,7 @@ def _reasons(block: BlockFile, pages: np.ndarray, disambiguation: Disambiguation
     return reasons
 
 
-def _filter(found: Candidates, spec: CorpusSpec, bits: int, threads: int, funnel: Funnel) -> tuple[np.ndarray, int]:
+def _filter(found: Candidates, spec: CorpusSpec, bits: int, funnel: Funnel) -> tuple[np.ndarray, int]:
     """Places of the candidates that stay, in the source's order, and the least size that was asked of them."""
     repeated = found.repeated & spec.filters.duplicates
     funnel.leave_out("duplicate", found.ids[repeated])
@@ -136,7 +136,7 @@ def _filter(found: Candidates, spec: CorpusSpec, bits: int, threads: int, funnel
     wanted = spec.filters.min_bytes
     min_bytes = auto_min_bytes(articles) if wanted == "auto" else wanted
     # A text that stands four times over is a duplicate, not a stub: its 5-grams count once.
-    stubs = found.stubs(~found.repeated, bits, threads) if bits else np.zeros(len(found), dtype=bool)
+    stubs = found.stubs(~found.repeated, bits) if bits else np.zeros(len(found), dtype=bool)
     reasons = {
         "disambiguation": found.disambiguation,
         "too_short": found.sizes < min_bytes,

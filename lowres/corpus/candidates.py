@@ -3,7 +3,6 @@
 import os
 from array import array
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -73,29 +72,25 @@ class Candidates:
             marked = [not marking.isdisjoint(used[number]) for number in self.number[start:stop]]
             self.disambiguation[start:stop] = marked
 
-    def stubs(self, counted: np.ndarray, bits: int, threads: int = 1) -> np.ndarray:
+    def stubs(self, counted: np.ndarray, bits: int) -> np.ndarray:
         """(n,) bool: which are template-made (see `ShingleCounts`). counted: (n,) bool, of whom 5-grams count.
 
-        The table of 2**bits counters is gone through in partitions of 8 MiB, two at a time at most.
+        The table of 2**bits counters is gone through in partitions of 8 MiB.
         """
         total, common = np.zeros(len(self), dtype=np.int64), np.zeros(len(self), dtype=np.int64)
-        with ThreadPoolExecutor(min(threads, 2)) as pool:
-            for lengths, found in pool.map(lambda each: self._common(counted, bits, each), range(partitions(bits))):
-                total += lengths
-                common += found
+        for partition in range(partitions(bits)):
+            self._count(counted, bits, partition, total, common)
         return 2 * common > total
 
-    def _common(self, counted: np.ndarray, bits: int, partition: int) -> tuple[np.ndarray, np.ndarray]:
-        """(n,) uint32 each: how many 5-grams of each candidate are in a partition, and how many of them are common."""
-        total, common = np.zeros(len(self), dtype=np.uint32), np.zeros(len(self), dtype=np.uint32)
+    def _count(self, counted: np.ndarray, bits: int, partition: int, total: np.ndarray, common: np.ndarray) -> None:
+        """Adds to (n,) each: how many 5-grams of each candidate are in a partition, and how many of them are common."""
         counts = ShingleCounts(min(bits, PARTITION_BITS))
         for block, start, stop in self._by_block():
             counts.add(*self._places(block, partition, start, stop, counted))
         for block, start, stop in self._by_block():
             places, lengths = self._places(block, partition, start, stop, counted)
-            total[start:stop] = lengths
-            common[start:stop] = counts.common(places, lengths)
-        return total, common
+            total[start:stop] += lengths
+            common[start:stop] += counts.common(places, lengths)
 
     def _places(
         self, block: BlockFile, partition: int, start: int, stop: int, counted: np.ndarray

@@ -16,6 +16,8 @@ MAX_PAGE = 1 << 22
 _MAX_TAG = 1 << 23
 _MAX_DEPTH = 32
 _LARGEST = 2**63 - 1
+_HEAD = 1 << 11
+"""Bytes of a head that are read at a time, so that no more is decompressed."""
 _ROOT = b'<mediawiki version="0.11">'
 
 
@@ -237,7 +239,7 @@ def read_head(path: Path) -> Head:
     """The head of a MediaWiki export. Raises DataError as `Dump` does."""
     with Source(path) as source:
         export = Export(path)
-        for chunk in source.chunks():
+        for chunk in source.chunks(_HEAD):
             export.feed(chunk)
             if export.seen_page:
                 break

@@ -19,6 +19,7 @@ CHUNK = 1 << 18
 """Bytes that are read at a time, and decompressed but for bz2."""
 _BZ2_CHUNK = 1 << 21
 """Bytes decompressed at a time from bz2, whose blocks have 900 kB: work between two of them empties the cache."""
+_GLANCE = 1 << 10
 MAX_LINE = 1 << 26
 """Bytes of one line of JSON lines or plain text."""
 _XZ_MEMORY = 1 << 28
@@ -67,13 +68,13 @@ class Source:
         """Bytes of the file on disk read so far."""
         return min(self._raw.tell(), self._stop)
 
-    def chunks(self) -> Iterator[bytes]:
-        """The decompressed bytes in pieces of 2 MiB at most; UTF-16 comes as UTF-8.
+    def chunks(self, most: int = _BZ2_CHUNK) -> Iterator[bytes]:
+        """The decompressed bytes in pieces of `most` bytes or less; UTF-16 comes as UTF-8.
 
         Raises Truncated where the compressed data is cut short, DataError where it is damaged.
         """
         try:
-            chunks = _decompressed(self._raw, self._stop - self._start)
+            chunks = _decompressed(self._raw, self._stop - self._start, most)
             first = next(chunks, b"")
             if codec := _utf16(first):
                 yield from _as_utf8(first, chunks, codec)
@@ -121,7 +122,7 @@ def cut_behind(marks: tuple[bytes, ...], chunks: Iterator[bytes], target: int, p
     yield bytes(pending)
 
 
-def _decompressed(raw: IO[bytes], length: int) -> Iterator[bytes]:
+def _decompressed(raw: IO[bytes], length: int, most: int) -> Iterator[bytes]:
     """The next `length` bytes of `raw`, decompressed as their first bytes say. Raises EOFError where they end early."""
     magic = raw.read(6)
     raw.seek(-len(magic), 1)
@@ -129,7 +130,7 @@ def _decompressed(raw: IO[bytes], length: int) -> Iterator[bytes]:
         unzipped = gzip.GzipFile(fileobj=raw)
         return iter(lambda: unzipped.read1(CHUNK), b"")
     if magic.startswith(b"BZh"):
-        return _bz2_streams(raw, length)
+        return _bz2_streams(raw, length, most)
     pieces = _pieces(raw, length)
     if magic.startswith(_ZSTD) or magic[1:4] == _ZSTD_SKIPPABLE:
         return _zstd_frames(pieces)
@@ -144,14 +145,14 @@ def _pieces(raw: IO[bytes], length: int) -> Iterator[bytes]:
         yield piece
 
 
-def _bz2_streams(raw: IO[bytes], length: int) -> Iterator[bytes]:
+def _bz2_streams(raw: IO[bytes], length: int, most: int) -> Iterator[bytes]:
     """Streams of bz2. rapidgzip decodes them 1.3 times as fast as the standard library.
 
     Where it finds a fault, the standard library starts anew: it gives what stands before the fault, and says which.
     """
     start, given = raw.tell(), 0
     try:
-        for data in _fast_bz2(raw, length):
+        for data in _fast_bz2(raw, length, most):
             given += len(data)
             yield data
         return
@@ -163,7 +164,7 @@ def _bz2_streams(raw: IO[bytes], length: int) -> Iterator[bytes]:
             yield new
 
 
-def _fast_bz2(raw: IO[bytes], length: int) -> Iterator[bytes]:
+def _fast_bz2(raw: IO[bytes], length: int, most: int) -> Iterator[bytes]:
     """Raises RuntimeError or ValueError where these are not whole streams alone, or cannot be had fast."""
     start = raw.tell()
     raw.seek(max(start, start + length - _BZ2_TAIL))
@@ -175,7 +176,7 @@ def _fast_bz2(raw: IO[bytes], length: int) -> Iterator[bytes]:
     held = io.BytesIO(raw.read(length) if length <= _HELD else b"")
     # held is closed too: rapidgzip 0.16 keeps what it was given
     with held, IndexedBzip2File(held if length <= _HELD else raw.name, parallelization=1) as decoder:
-        while data := decoder.read(_BZ2_CHUNK):
+        while data := decoder.read(most):
             raw.seek(start + decoder.tell_compressed() // 8)  # which says how far reading is
             yield data
         if decoder.tell_compressed() < 8 * length:  # it passes over what it takes for garbage behind a stream
@@ -301,7 +302,7 @@ def begins_with_page(path: Path, start: int) -> bool:
     """Whether the bz2 stream at `start` begins with a page, or with the end of the dump."""
     with Source(path, start) as source:
         try:
-            return page_begins(next(source.chunks(), b""))
+            return page_begins(next(source.chunks(_GLANCE), b""))
         except DataError:
             return False
 
