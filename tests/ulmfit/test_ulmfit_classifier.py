@@ -12,6 +12,7 @@ from lowres.families.ulmfit.classify import load
 from lowres.families.ulmfit.data import pad_chunks
 from lowres.families.ulmfit.generate import load as load_generator
 from lowres.families.ulmfit.generate import pick
+from lowres.families.ulmfit.learning import Phase, fit_phases
 from lowres.families.ulmfit.spec import ClassifierSpec, InitSpec
 from lowres.families.ulmfit.stages import classifier_phases, init_lm, predict, train_classifier
 from lowres.training.classifier import TextPolicy
@@ -123,6 +124,44 @@ def test_layered_unfreezing_opens_one_group_a_cycle():
     many = classifier_phases(spec, groups=5, steps_per_epoch=400)
     assert [phase.epochs for phase in many] == [1, 1, 1, 2]
     assert [p.freeze_to for p in classifier_phases(spec.model_copy(update={"unfreezing": "all"}), 5, 4)] == [0]
+
+
+def test_chain_thaw_trains_the_head_then_each_group_alone_then_all(lms, task, subset, new_run):
+    spec = SPEC.model_copy(update={"unfreezing": "chain-thaw"})
+    phases = classifier_phases(spec, groups=4, steps_per_epoch=10)
+    assert [(phase.freeze_to, phase.alone) for phase in phases] == [
+        (-1, True), (-4, True), (-3, True), (-2, True), (0, False),
+    ]  # fmt: skip
+    assert len({phase.rates for phase in phases}) == 1
+    quick = spec.model_copy(update={"min_steps": 1, "last_epochs": 1})
+    run = new_run("thawed")
+    train_classifier({"lm_forward": lms["lm_forward"], "task": task, "subset": subset}, quick, run)
+    assert len(run.facts["history_forward"]) == 5
+    assert (run.out / "training-forward.jsonl").is_file()
+
+
+def test_a_group_that_is_alone_is_the_only_one_that_moves(lms, task, subset, new_run, monkeypatch):
+    for group, names in ((-1, ("1.",)), (-4, ("0.module.encoder.",)), (-2, ("0.module.rnns.1.",))):
+        one = Phase(group, 1, (1e-2,) * 4, alone=True)
+        monkeypatch.setattr("lowres.families.ulmfit.stages.classifier_phases", lambda *_, one=one: [one])
+        run = new_run("alone")
+        moved = _moved(lms, task, subset, run, monkeypatch)
+        assert moved and all(name.startswith((*names, "1.layers.0.0", "1.layers.1.0")) for name in moved), moved
+        assert any(name.startswith(names) for name in moved)
+
+
+def _moved(lms, task, subset, run, monkeypatch) -> list[str]:
+    """The parameters that a training changed."""
+    before = {}
+
+    def remember(learn, *_):
+        before.update({name: p.detach().clone() for name, p in learn.model.named_parameters()})
+        fit_phases(learn, *_)
+
+    monkeypatch.setattr("lowres.families.ulmfit.stages.fit_phases", remember)
+    train_classifier({"lm_forward": lms["lm_forward"], "task": task, "subset": subset}, SPEC, run)
+    after = dict(load(run.out).models[0][1].named_parameters())
+    return [name for name, p in before.items() if not torch.equal(p, after[name])]
 
 
 def test_generation_is_seeded_and_refuses_a_backward_model(lms):

@@ -247,7 +247,7 @@ def gradients(config, mixed, with_kernels):
     """Loss, gradients and state of two steps of training with all dropouts, the same draws whatever the kernel is."""
     torch.manual_seed(0)
     model = build_lm(config, drop_mult=0.5).train()
-    model.mixed = mixed
+    model.products = torch.bfloat16 if mixed else torch.float32
     loss = TiedCrossEntropy(model.decoder)
     for module in (model, loss):
         use_kernels(module, with_kernels)

@@ -27,14 +27,15 @@ TEXTS = ["", "x", "giảng viên rất hay", "ไทย 漢字 🙂", "buổi h�
 SPEC = ClassifierSpec(seed=0, batch_size=16, min_steps=3, lr=3e-2, bptt=20, max_len=70)
 
 
-@pytest.fixture(scope="module", params=["qrnn", "awd-lstm"])
+@pytest.fixture(scope="module", params=["qrnn", "awd-lstm", "zoneout"])
 def trained(request, tmp_path_factory, tokenizer, task, subset) -> Path:
     """Both directions, float32; its longest text is over max_len, so that pieces in front are read and not pooled."""
     inputs = {"task": task, "subset": subset}
     for way in ("forward", "backward"):
         out = inputs[f"lm_{way}"] = tmp_path_factory.mktemp(way)
         sizes = {"emb_size": 16, "n_hid": 24, "n_layers": 3, "precision": "float32"}
-        spec = InitSpec(**sizes, cell=request.param, seed=0, direction=way)
+        cell = {"zoneout": {"cell": "qrnn", "zoneout": 0.3}}.get(request.param, {"cell": request.param})
+        spec = InitSpec(**sizes, **cell, seed=0, direction=way)
         init_lm({"tokenizer": tokenizer}, spec, Run(out, out, 0))
     run = Run(out=tmp_path_factory.mktemp("classifier"), work=tmp_path_factory.mktemp("work"), seed=0)
     train_classifier(inputs, SPEC, run)

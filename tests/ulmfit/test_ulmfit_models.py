@@ -148,7 +148,7 @@ def test_bfloat16_is_near_float32(cell):
     ids = torch.randint(3, 60, (3, 12))
     exact = model(ids)[0]
     model.reset()
-    model.mixed = True
+    model.products = torch.bfloat16
     rough = model(ids)[0]
     assert rough.dtype == torch.bfloat16
     assert (rough.float() - exact).norm() < 0.02 * exact.norm()

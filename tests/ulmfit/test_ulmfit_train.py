@@ -19,6 +19,7 @@ from lowres.families.ulmfit.spec import (
 )
 from lowres.families.ulmfit.stages import evaluate_lm, init_lm, pretrain_lm, read_lm_folder, tune_lm
 from lowres.fingerprint import file_sha256
+from lowres.training.log import read_log
 
 TINY = {"emb_size": 16, "n_hid": 24, "n_layers": 2, "batch_size": 8, "bptt": 40, "seed": 0}
 
@@ -47,8 +48,12 @@ def trained(tmp_path_factory, packed, tokenizer):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"cell": "qrnn"}, {"cell": "awd-lstm", "precision": "float32", "schedule": "slanted-triangular"}],
-    ids=["qrnn", "awd-lstm"],
+    [
+        {"cell": "qrnn", "zoneout": 0.2, "label_smoothing": 0.1},
+        {"cell": "awd-lstm", "precision": "float32", "schedule": "slanted-triangular"},
+        {"cell": "qrnn", "precision": "float16"},
+    ],
+    ids=["qrnn", "awd-lstm", "float16"],
 )
 def test_stopped_and_run_again_gives_the_same_bytes(settings, packed, tokenizer, new_run):
     inputs = {"packed": packed, "tokenizer": tokenizer}
@@ -58,6 +63,36 @@ def test_stopped_and_run_again_gives_the_same_bytes(settings, packed, tokenizer,
     pieces, stops = _until_done(pretrain_lm, inputs, spec, new_run, "pieces", 11)
     assert stops >= 4, "stopped within both epochs"
     assert (pieces / "model.safetensors").read_bytes() == (whole.out / "model.safetensors").read_bytes()
+    assert (pieces / "training.jsonl").read_bytes() == (whole.out / "training.jsonl").read_bytes()
+
+
+def test_training_ends_early_and_keeps_the_best_epoch(packed, tokenizer, new_run):
+    """At so high a rate the loss on held-back text is best in the middle; a stop and a resume change nothing."""
+    inputs = {"packed": packed, "tokenizer": tokenizer}
+    settings = {**TINY, "lr": 0.3, "drop_mult": 0.0}
+    whole = new_run("whole")
+    pretrain_lm(inputs, PretrainSpec(**settings, epochs=9, early_stopping=2), whole)
+    losses = [epoch["valid_loss"] for epoch in whole.facts["history"]]
+    assert len(losses) < 9 and losses.index(min(losses)) == len(losses) - 3
+    assert whole.facts["valid_loss"] == min(losses)
+    pieces, stops = _until_done(
+        pretrain_lm, inputs, PretrainSpec(**settings, epochs=9, early_stopping=2), new_run, "pieces", 17
+    )
+    assert stops > 2
+    assert (pieces / "model.safetensors").read_bytes() == (whole.out / "model.safetensors").read_bytes()
+    endless = new_run("endless")
+    pretrain_lm(inputs, PretrainSpec(**settings, epochs=9), endless)
+    assert [epoch["valid_loss"] for epoch in endless.facts["history"]][: len(losses)] == losses
+    assert endless.facts["valid_loss"] == endless.facts["history"][-1]["valid_loss"]
+
+
+def test_the_log_has_a_line_every_ten_steps_and_every_epoch(trained):
+    lines = list(read_log(trained[0] / "training.jsonl"))
+    epochs = [line for line in lines if "epoch" in line]
+    assert [line["valid_loss"] for line in epochs] == [epoch["valid_loss"] for epoch in trained[1]["history"]]
+    steps = [line["step"] for line in lines if "lr" in line]
+    assert steps == list(range(10, epochs[-1]["step"] + 1, 10))
+    assert max(line["lr"] for line in lines if "lr" in line) <= 2e-2
 
 
 def test_a_kill_loses_the_steps_since_the_checkpoint_and_nothing_else(packed, tokenizer, new_run, monkeypatch):
@@ -103,7 +138,7 @@ def test_training_learns_and_notes_its_facts(trained, packed, tokenizer, corpus,
 def test_the_held_out_loss_is_a_document_at_a_time(trained, corpus, new_run):
     folder, _ = trained
     model, _, tokenizer = read_lm(folder)
-    model.mixed = False
+    model.products = torch.float32
     nats = 0.0
     with torch.no_grad():
         for ids in tokenizer.encode(list(Corpus(corpus).texts("test"))):

@@ -12,7 +12,8 @@ from torch import Tensor
 from lowres.artifacts import read_json, write_json
 from lowres.families.ulmfit.config import LmConfig, Shape, read_config
 from lowres.families.ulmfit.data import pad_chunks
-from lowres.families.ulmfit.saved import build_encoder, put_weights, read_tensors, save_weights
+from lowres.families.ulmfit.models import lower_products
+from lowres.families.ulmfit.saved import build_encoder, product_dtype, put_weights, read_tensors, save_weights
 from lowres.tokenizers.base import Tokenizer, load_tokenizer
 from lowres.training.calibration import tempered
 
@@ -21,17 +22,17 @@ _ROWS = 64
 
 
 class MixedSentenceEncoder(SentenceEncoder):
-    """fastai's SentenceEncoder whose products run in bfloat16 where its model says so; the head reads float32."""
+    """fastai's SentenceEncoder whose products run in `products`; the head reads float32."""
 
     bptt: int
     pad_idx: int
     max_len: int | None
     module: torch.nn.Module
-    mixed = False
+    products = torch.float32
 
     def forward(self, input: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, time) ids in pad_chunks' layout -> outputs (batch, time, width) and the mask of padding."""
-        with torch.autocast(input.device.type, torch.bfloat16, enabled=self.mixed):
+        with lower_products(input.device, self.products):
             outputs, mask = self._read(input)
         return outputs.float(), mask
 
@@ -75,7 +76,7 @@ def build_classifier(config: LmConfig, shape: Shape) -> SequentialRNN:
     """A classifier with fresh weights, drawn from torch's global generator. Its scores are the first of its outputs."""
     encoder = build_encoder(config, awd_lstm_clas_config, shape.drop_mult)
     sentences = MixedSentenceEncoder(shape.bptt, encoder, pad_idx=config.pad_id, max_len=shape.max_len)
-    sentences.mixed = config.precision == "bfloat16"
+    sentences.products = product_dtype(config)
     dropouts = [min(awd_lstm_clas_config["output_p"] * shape.drop_mult, 0.9), _HEAD_DROPOUT]
     units = [3 * config.emb_size, _HEAD_UNITS, len(shape.labels)]
     return SequentialRNN(sentences, ConcatPoolingClassifier(units, dropouts, bptt=shape.bptt))

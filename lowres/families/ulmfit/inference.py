@@ -52,7 +52,7 @@ class TorchEncoder:
             if config.cell == "qrnn":
                 linear = f"rnns.{k}.layers.0.linear"
                 product = _product(weights, f"{linear}.weight_raw", weights[f"{linear}.module.bias"])
-                self.layers.append(_Qrnn(product, two=k == 0 and config.window == 2))
+                self.layers.append(_Qrnn(product, two=k == 0 and config.window == 2, zoneout=config.zoneout))
             elif weights[f"rnns.{k}.weight_hh_l0_raw"].dtype != torch.int8:
                 names = ("module.weight_ih_l0", "weight_hh_l0_raw", "module.bias_ih_l0", "module.bias_hh_l0")
                 self.layers.append(_NativeLstm([weights[f"rnns.{k}.{name}"] for name in names]))
@@ -90,10 +90,11 @@ def _product(weights: Mapping[str, Tensor], name: str, bias: Tensor | None) -> P
 
 @dataclass(frozen=True)
 class _Qrnn:
-    """A QRNN layer (fo-pooling, Bradbury et al. 2017); two: its product sees the input before, too."""
+    """A QRNN layer (fo-pooling, Bradbury et al. 2017); two: its product sees the input before, too; see QRNNCell."""
 
     product: Product
     two: bool
+    zoneout: float
 
     def __call__(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """x: (time, rows, width). At few rows the gates of all steps fit the cache: one call of lerp a step is left."""
@@ -105,6 +106,8 @@ class _Qrnn:
         z, f, o = self.product(inputs).chunk(3, -1)
         z.tanh_()
         f.sigmoid_()
+        if self.zoneout:
+            f.lerp_(torch.ones_like(f), self.zoneout)
         out = torch.empty_like(z)
         for z_t, f_t, c_t in zip(z.unbind(), f.unbind(), out.unbind(), strict=True):
             torch.lerp(z_t, c, f_t, out=c_t)

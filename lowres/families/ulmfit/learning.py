@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fastai.callback.core import TrainEvalCallback
+from fastai.callback.core import Callback, TrainEvalCallback
 from fastai.callback.schedule import ParamScheduler, SchedLin, combine_scheds
 from fastai.callback.training import GradientClip
 from fastai.data.core import DataLoaders
@@ -14,12 +14,14 @@ from fastai.learner import Learner
 from fastai.optimizer import Optimizer
 from fastai.text.learner import LMLearner, TextLearner
 from fastai.text.models.awdlstm import awd_lstm_clas_split, awd_lstm_lm_split
+from fastai.text.models.core import SequentialRNN
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from lowres.families.ulmfit.data import ClassifierBatches, LmBatches
 from lowres.families.ulmfit.models import MixedSequential, TiedCrossEntropy
 from lowres.families.ulmfit.resume import Journal
+from lowres.families.ulmfit.scaling import LossScale
 from lowres.families.ulmfit.spec import ClassifierSettings, Optimisation
 
 _STLR_CUT, _STLR_RATIO = 0.1, 32  # Howard and Ruder 2018
@@ -27,12 +29,16 @@ _STLR_CUT, _STLR_RATIO = 0.1, 32  # Howard and Ruder 2018
 
 @dataclass(frozen=True)
 class Phase:
-    """One fit. freeze_to: parameter groups before it are frozen, as in fastai; rates: one a group, lowest first."""
+    """One fit. freeze_to: parameter groups before it are frozen, as in fastai; rates: one a group, lowest first.
+
+    alone: the groups behind it are frozen too.
+    """
 
     freeze_to: int
     epochs: int
     rates: tuple[float, ...]
     schedule: str = "one-cycle"
+    alone: bool = False
 
 
 def layer_rates(highest: float, factor: float, groups: int) -> tuple[float, ...]:
@@ -75,7 +81,7 @@ def lm_learner(model: MixedSequential, train: LmBatches, valid: LmBatches, spec:
     return LMLearner(
         _loaders(train, valid),
         model,
-        loss_func=TiedCrossEntropy(model.decoder),
+        loss_func=TiedCrossEntropy(model.decoder, spec.label_smoothing),
         opt_func=fused_adam,
         splitter=awd_lstm_lm_split,
         alpha=spec.alpha,
@@ -83,12 +89,12 @@ def lm_learner(model: MixedSequential, train: LmBatches, valid: LmBatches, spec:
         moms=spec.moms,
         wd=spec.weight_decay,
         default_cbs=False,
-        cbs=[TrainEvalCallback(), GradientClip(spec.clip)],
+        cbs=_callbacks(spec.clip, model.products),
     )
 
 
 def classifier_learner(
-    model: nn.Module, train: ClassifierBatches, dev: ClassifierBatches, spec: ClassifierSettings, weights: Tensor
+    model: SequentialRNN, train: ClassifierBatches, dev: ClassifierBatches, spec: ClassifierSettings, weights: Tensor
 ) -> TextLearner:
     """A Learner for a classifier. weights: (labels,), of each label in the loss."""
     return TextLearner(
@@ -100,8 +106,13 @@ def classifier_learner(
         moms=spec.moms,
         wd=spec.weight_decay,
         default_cbs=False,
-        cbs=[TrainEvalCallback(), GradientClip(spec.clip)],
+        cbs=_callbacks(spec.clip, model[0].products),
     )
+
+
+def _callbacks(clip: float, products: torch.dtype) -> list[Callback]:
+    scaling = [LossScale()] if products == torch.float16 else []
+    return [TrainEvalCallback(), *scaling, GradientClip(clip)]
 
 
 def _loaders(train: Any, valid: Any) -> DataLoaders:
@@ -120,11 +131,21 @@ def fit_phases(learn: Learner, phases: Sequence[Phase], journal: Journal) -> Non
     journal.restore()
     for phase in phases[journal.place.phase :]:
         learn.freeze_to(phase.freeze_to)
+        if phase.alone:
+            _freeze_behind(learn.opt, phase.freeze_to)
+        journal.begin_phase(last=phase is phases[-1])
         if phase.schedule == "one-cycle":
             learn.fit_one_cycle(phase.epochs, lr_max=list(phase.rates))
         else:
             learn.fit(phase.epochs, lr=list(phase.rates), cbs=ParamScheduler({"lr": _slanted_triangular(phase.rates)}))
         journal.end_phase()
+
+
+def _freeze_behind(opt: Any, group: int) -> None:
+    """Freezes the groups behind one, told from the end; batch normalisation stays trainable, as fastai leaves it."""
+    for parameters in opt.param_lists[len(opt.param_lists) + group + 1 :]:
+        for parameter in parameters:
+            parameter.requires_grad_(opt.state[parameter].get("force_train", False))
 
 
 def _slanted_triangular(rates: Sequence[float]) -> Any:

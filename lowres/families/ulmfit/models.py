@@ -72,6 +72,12 @@ class TimeMajorEmbedding(EmbeddingDropout):
         return (out if scale is None else out * scale).transpose(0, 1)
 
 
+def lower_products(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """A context whose products run in dtype; float32: as they are."""
+    lower = dtype if dtype != torch.float32 else torch.bfloat16
+    return torch.autocast(device.type, lower, enabled=dtype != torch.float32)
+
+
 def _product_dtype(x: Tensor) -> torch.dtype:
     """The dtype in which F.linear would compute now."""
     kind = x.device.type
@@ -228,28 +234,42 @@ class HiddenDecoder(LinearDecoder):
 
 
 class TiedCrossEntropy(nn.Module):
-    """The loss of a language model with a HiddenDecoder, in nats a token."""
+    """The loss of a language model with a HiddenDecoder, in nats a token.
+
+    label_smoothing: share of the target that is spread over the vocabulary (Szegedy et al. 2016), in training alone.
+    """
 
     compiled = False
 
-    def __init__(self, decoder: HiddenDecoder):
+    def __init__(self, decoder: HiddenDecoder, label_smoothing: float = 0.0):
         super().__init__()
-        self.decoder = decoder.decoder
+        self.decoder, self.label_smoothing = decoder.decoder, label_smoothing
 
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden: (batch, time, width); targets: (batch, time)."""
-        rows = hidden.transpose(0, 1).flatten(0, 1)
-        loss = compiled.linear_cross_entropy if self.compiled and rows.device.type == "cpu" else linear_cross_entropy
-        return loss(rows, self.decoder.weight, self.decoder.bias, targets.t().flatten())
+        rows, wanted = hidden.transpose(0, 1).flatten(0, 1), targets.t().flatten()
+        cross_entropy = linear_cross_entropy
+        if self.compiled and rows.device.type == "cpu":
+            cross_entropy = compiled.linear_cross_entropy
+        loss = cross_entropy(rows, self.decoder.weight, self.decoder.bias, wanted)
+        if self.label_smoothing and torch.is_grad_enabled():
+            loss = loss + self.label_smoothing * self._lead(rows.float(), wanted)
+        return loss
+
+    def _lead(self, rows: Tensor, targets: Tensor) -> Tensor:
+        """How far the target's score is above the mean score: what smoothing adds to the loss is linear in scores."""
+        weight, bias = self.decoder.weight, self.decoder.bias
+        chosen = (rows * F.embedding(targets, weight)).sum(1) + bias[targets]
+        return (chosen - rows @ weight.mean(0) - bias.mean()).mean()
 
 
 class MixedSequential(SequentialRNN):
-    """fastai's SequentialRNN whose products run in bfloat16 (`mixed = True`), weights and states in float32.
+    """fastai's SequentialRNN whose products run in `products`, weights and states in float32.
 
     fastai's MixedPrecision callback knows CUDA only.
     """
 
-    mixed = False
+    products = torch.float32
 
     @property
     def decoder(self) -> HiddenDecoder:
@@ -258,7 +278,7 @@ class MixedSequential(SequentialRNN):
 
     def forward(self, x: Tensor) -> Any:
         """What the last module gives."""
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.mixed):
+        with lower_products(x.device, self.products):
             return super().forward(x)
 
 

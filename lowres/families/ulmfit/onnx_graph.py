@@ -94,6 +94,10 @@ class _Graph:
         thirds = self.constant(f"thirds_{layer}", np.full(3, hidden, np.int64))
         self.add("Split", [gates, thirds], parts, axis=-1)
         z, f, o = self.add("Tanh", parts[:1]), self.add("Sigmoid", parts[1:2]), self.add("Sigmoid", parts[2:])
+        if self.config.zoneout:
+            share = self.constant("zoneout", np.array(self.config.zoneout, np.float32))
+            rest = self.add("Sub", [self.constant("one", np.array(1, np.float32)), f])
+            f = self.add("Add", [f, self.add("Mul", [share, rest])])
         kept = self.add("Sub", [z, self.add("Mul", [z, f])])
         all_c = f"c_{layer}"
         self.add("Scan", [states[0], kept, f], [f"next_{states[0]}", all_c], body=_pooling(), num_scan_inputs=2)

@@ -47,9 +47,11 @@ def choose(network: Network, device: str = "cpu") -> Paths:
     if device != "cpu":
         return Paths()
     found = kernels()
+    if network.kernel == "compiled" and network.precision == "float16":
+        raise DataError('lm.kernel is "compiled" and these have no float16; write "torch"')
     if network.kernel == "compiled" and not isinstance(found, Kernels):
         raise DataError(f'lm.kernel is "compiled" and there are no compiled kernels: {found.why}; or write "torch"')
-    compiled = isinstance(found, Kernels) and network.kernel != "torch"
+    compiled = isinstance(found, Kernels) and network.kernel != "torch" and network.precision != "float16"
     if network.products == "onednn" and not onednn_is_exact():
         raise DataError('lm.products is "onednn", which rounds float32 to bfloat16 on this processor; write "default"')
     products = default_products() if network.products == "auto" else network.products

@@ -24,6 +24,7 @@ from lowres.families.ulmfit.paths import Paths, choose, pinned
 from lowres.families.ulmfit.saved import put_weights, read_tensors, weights_of
 from lowres.families.ulmfit.spec import Network
 from lowres.training.checkpoint import Checkpoints
+from lowres.training.log import TrainingLog
 
 _SMOOTHING = 0.98
 
@@ -44,6 +45,13 @@ class Place:
     smooth_loss: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     """Of each finished epoch: steps, train_loss (smoothed), valid_loss (mean over targets)."""
+    best_pass: int = 0
+    """The number of the epoch with the least valid_loss, where training may stop early; 0: none yet."""
+
+    @property
+    def kept(self) -> dict[str, float]:
+        """What history says of the epoch whose weights are kept."""
+        return self.history[self.best_pass - 1]
 
 
 class Journal(Callback):
@@ -57,11 +65,19 @@ class Journal(Callback):
     order = 100
     learn: Any
 
-    def __init__(self, stage: Run, checkpoints: Checkpoints, total_tokens: int, what: str, paths: Paths):
-        """what: names the training in progress notes. total_tokens: of all phases. paths: kept with a checkpoint."""
+    def __init__(
+        self, stage: Run, checkpoints: Checkpoints, total_tokens: int, what: str, paths: Paths, patience: int = 0
+    ):
+        """what: names the training in progress notes. total_tokens: of all phases. paths: kept with a checkpoint.
+
+        patience: epochs of the last phase without a better validation loss after which it ends; 0: it goes on.
+        """
         self.stage, self.checkpoints, self.total_tokens = stage, checkpoints, total_tokens
-        self.what, self.paths = f"{what}, {paths}", paths
+        self.what, self.paths, self.patience = f"{what}, {paths}", paths, patience
+        self.log = TrainingLog(checkpoints.folder.with_suffix(".jsonl"))
         self.place = Place()
+        self._watching = False
+        self._best: dict[str, Tensor] = {}
         self.error: LowresError | None = None
         self._restored: dict[str, Tensor] = {}
         self._skipping = False
@@ -70,14 +86,21 @@ class Journal(Callback):
     def restore(self) -> bool:
         """Reads the newest checkpoint and puts its weights into the learner. False where there is none."""
         latest = self.checkpoints.latest()
+        self.log.go_on_from(latest[0] if latest else 0)
         if latest is None:
             return False
         tensors = read_tensors(latest[1] / "state.safetensors")
         about = read_json(latest[1] / "place.json")
         self.place = Place(**about["place"])
-        self._restored = tensors
+        self._restored, self._best = tensors, _part(tensors, "best.")
+        if scaling := self._scaling():
+            scaling.scale, scaling.good_steps = about["loss_scale"]
         put_weights(self.learn.model, _part(tensors, "model."), str(latest[1]))
         return True
+
+    def begin_phase(self, last: bool) -> None:
+        """Called before each fit."""
+        self._watching = last and self.patience > 0
 
     def before_fit(self):
         """Puts back the optimiser's moments: Learner.freeze_to, which comes before each fit, clears them."""
@@ -125,6 +148,9 @@ class Journal(Callback):
         place.tokens += self.learn.xb[0].numel()
         place.pct_train, place.train_iter = self.learn.pct_train, self.learn.train_iter
         place.smooth_loss = loss if place.steps == 1 else _SMOOTHING * place.smooth_loss + (1 - _SMOOTHING) * loss
+        if self.log.due(place.steps):
+            rate = self.learn.opt.hypers[-1]["lr"]
+            self.log.add(place.steps, tokens=place.tokens, loss=loss, smooth_loss=place.smooth_loss, lr=float(rate))
         if self.checkpoints.due():
             self._save()
         self._report()
@@ -137,14 +163,33 @@ class Journal(Callback):
         valid = self._valid_loss / self._valid_targets if self._valid_targets else math.nan
         if not math.isfinite(valid):
             self._stop(NotFinite(f"{self.what}: the validation loss is {valid}; lower the learning rate"))
-        place.history.append({"steps": place.steps, "train_loss": place.smooth_loss, "valid_loss": valid})
+        losses = {"train_loss": place.smooth_loss, "valid_loss": valid}
+        place.history.append({"steps": place.steps, **losses})
         place.epoch, place.batch, place.passes = place.epoch + 1, 0, place.passes + 1
+        self.log.add(place.steps, epoch=place.passes, **losses)
+        if self._watching:
+            self._keep_best()
+
+    def _keep_best(self) -> None:
+        """Copies the weights of the best epoch so far; ends the fit where it is too long ago."""
+        place = self.place
+        if not place.best_pass or place.history[-1]["valid_loss"] < place.kept["valid_loss"]:
+            place.best_pass = place.passes
+            self._best = {name: tensor.detach().clone() for name, tensor in weights_of(self.learn.model).items()}
+        elif place.passes - place.best_pass >= self.patience:
+            raise CancelFitException
 
     def end_phase(self) -> None:
-        """Called between two fits. Raises what stopped the fit."""
+        """Called behind each fit. Raises what stopped the fit."""
         if self.error is not None:
             raise self.error
+        if self._best:
+            put_weights(self.learn.model, self._best, "the best epoch")
         self.place.phase, self.place.epoch, self.place.batch = self.place.phase + 1, 0, 0
+
+    def _scaling(self) -> Any:
+        """The callback that scales the loss, where there is one."""
+        return getattr(self.learn, "loss_scale", None)
 
     def _report(self) -> None:
         place = self.place
@@ -167,12 +212,16 @@ class Journal(Callback):
         tensors = {f"model.{name}": tensor for name, tensor in weights_of(self.learn.model).items()}
         for number, (_, _, state, _) in enumerate(self.learn.opt.all_params()):
             tensors |= {f"moments.{number}.{name}": t for name, t in state.items() if isinstance(t, Tensor)}
+        tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
         tensors |= {f"hidden.{name}": tensor for name, tensor in _hidden_of(self.learn.model).items()}
         tensors["generator.cpu"] = torch.get_rng_state()
         if torch.cuda.is_initialized():
             tensors["generator.cuda"] = torch.cuda.get_rng_state()
         save_file({k: t.detach().cpu().contiguous().clone() for k, t in tensors.items()}, folder / "state.safetensors")
-        write_json(folder / "place.json", {"place": asdict(self.place), "paths": self.paths.facts()})
+        about: dict[str, Any] = {"place": asdict(self.place), "paths": self.paths.facts()}
+        if scaling := self._scaling():
+            about["loss_scale"] = [scaling.scale, scaling.good_steps]
+        write_json(folder / "place.json", about)
 
 
 def paths_for(network: Network, device: str, checkpoints: Checkpoints) -> Paths:

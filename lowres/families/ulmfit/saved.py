@@ -13,9 +13,15 @@ from lowres.artifacts import write_json
 from lowres.errors import DataError
 from lowres.families.ulmfit.config import LmConfig, read_config
 from lowres.families.ulmfit.models import QRNN, FastAWDLSTM, HiddenDecoder, MixedSequential
+from lowres.families.ulmfit.spec import Network
 from lowres.tokenizers.base import Tokenizer, load_tokenizer
 
 _DROPOUTS = ("hidden_p", "input_p", "embed_p", "weight_p")
+
+
+def product_dtype(network: Network) -> torch.dtype:
+    """What a network's products run in."""
+    return getattr(torch, network.precision)
 
 
 def build_encoder(config: LmConfig, dropouts: dict[str, Any], drop_mult: float) -> QRNN | FastAWDLSTM:
@@ -23,7 +29,7 @@ def build_encoder(config: LmConfig, dropouts: dict[str, Any], drop_mult: float) 
     sizes = (config.vocab_size, config.emb_size, config.n_hid, config.n_layers)
     scaled = {name: min(dropouts[name] * drop_mult, 0.9) for name in _DROPOUTS}
     if config.cell == "qrnn":
-        return QRNN(*sizes, pad_token=config.pad_id, window=config.window, **scaled)
+        return QRNN(*sizes, pad_token=config.pad_id, window=config.window, zoneout=config.zoneout, **scaled)
     return FastAWDLSTM(*sizes, pad_token=config.pad_id, **scaled)
 
 
@@ -33,7 +39,7 @@ def build_lm(config: LmConfig, drop_mult: float = 0.0) -> MixedSequential:
     output_p = min(awd_lstm_lm_config["output_p"] * drop_mult, 0.9)
     decoder = HiddenDecoder(config.vocab_size, config.emb_size, output_p, tie_encoder=encoder.encoder, bias=True)
     model = MixedSequential(encoder, decoder)
-    model.mixed = config.precision == "bfloat16"
+    model.products = product_dtype(config)
     return model
 
 

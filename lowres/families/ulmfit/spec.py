@@ -29,7 +29,7 @@ from lowres.packages import is_package, open_package
 from lowres.tokenizers.spec import packed
 
 Way = Literal["forward", "backward"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class Network(Spec):
@@ -45,13 +45,22 @@ class Network(Spec):
     """qrnn: inputs that the first layer's product sees; the other layers see one."""
     precision: Precision = "bfloat16"
     """Of the products; weights, states, softmax and optimiser are float32. bfloat16 is twice as fast on a CPU with AMX
-     (4 M parameters, one core: 8,100 tokens/s against 4,000); try float32 where the processor has no bfloat16."""
+     (4 M parameters, one core: 8,100 tokens/s against 4,000); try float32 where the processor has no bfloat16.
+     float16 is for GPUs without bfloat16: gradients are scaled, and steps whose gradient overflows are left out."""
     kernel: Literal["auto", "compiled", "torch"] = added_later("auto", neutral="auto")
     """Of time loops, weight dropout and softmax on a CPU: C (from the same random draws, the same to rounding) or plain
     torch. auto: C where it was built. What was used is in the manifest."""
     products: Literal["auto", "onednn", "default"] = added_later("auto", neutral="auto")
     """Of float32 matrices on a CPU, the same to rounding. auto: oneDNN on AMD without AMX, else torch's choice. What
     was used is in the manifest."""
+    zoneout: float = added_later(0.0, neutral=0.0, ge=0, lt=1)
+    """qrnn: probability that a unit keeps its state at a step of training (Krueger et al. 2017)."""
+
+    @model_validator(mode="after")
+    def _zoneout_is_for_qrnn(self) -> Self:
+        if self.zoneout and self.cell != "qrnn":
+            raise ValueError('zoneout is for cell = "qrnn"; an LSTM has weight dropout: drop_mult')
+        return self
 
 
 class Optimisation(Spec):
@@ -80,6 +89,11 @@ class Optimisation(Spec):
     """Weight of the mean square of the last layer's dropped output (AR)."""
     beta: float = Field(default=1.0, ge=0)
     """Weight of the mean square of its change from token to token (TAR)."""
+    label_smoothing: float = added_later(0.0, neutral=0.0, ge=0, lt=1)
+    """Share of each target that is spread over the vocabulary. Losses on held-back text are without it."""
+    early_stopping: int = added_later(0, neutral=0, ge=0)
+    """Epochs without a better loss on the held-back text after which training ends; then the best epoch's weights are
+    taken. 0: all epochs, and the last one's weights."""
 
 
 class PretrainSpec(Network, Optimisation):
@@ -128,8 +142,9 @@ class ClassifierSettings(Spec):
 
     direction: Literal["forward", "backward", "both"] = "forward"
     """Which language models are used; "both" averages the probabilities of two classifiers."""
-    unfreezing: Literal["layered", "all"] = "layered"
-    """layered: first the head, then one more layer a cycle, at last everything. all: everything from the start."""
+    unfreezing: Literal["layered", "all", "chain-thaw"] = "layered"
+    """layered: first the head, then one more layer a cycle, at last everything. all: everything from the start.
+    chain-thaw: the head, then each layer alone from the embedding up, at last everything (Felbo et al. 2017)."""
     epochs: int = Field(default=1, ge=1)
     """Of each cycle but the last."""
     last_epochs: int = Field(default=4, ge=1)
@@ -153,6 +168,9 @@ class ClassifierSettings(Spec):
     """Tokens through which gradients flow; longer texts are read in such pieces."""
     max_len: int = Field(default=1440, ge=1)
     """Last tokens of a text that are pooled."""
+    early_stopping: int = added_later(0, neutral=0, ge=0)
+    """In the last cycle: epochs without a better loss on dev after which training ends, with the best epoch's weights.
+    0: all epochs."""
     calibration: Literal["none", "temperature"] = added_later("none", neutral="none")
     """temperature: log probabilities are divided by one number, fitted on the subset's dev labels (Guo et al. 2017).
     The most probable label stays the same."""

@@ -56,7 +56,7 @@ _VALID_SHARE = 0.1  # of a task's texts, to watch the tuning by
 
 
 def pretrain_lm(inputs: Mapping[str, Path], spec: PretrainSpec, run: Run) -> None:
-    """Trains a language model on the train split of `packed`; the valid split is watched and decides nothing.
+    """Trains a language model on the train split of `packed`; the valid split is watched and may end it.
 
     Notes architecture, parameters, origin, tokens_seen, bytes_seen, valid_loss and the losses of every epoch.
     """
@@ -70,7 +70,7 @@ def pretrain_lm(inputs: Mapping[str, Path], spec: PretrainSpec, run: Run) -> Non
     write_lm(run.out, model, config, tokenizer)
     facts = Manifest.read(packed.path).facts if (packed.path / "manifest.json").is_file() else {}
     size = facts.get("bytes", {}).get("train", 0)
-    _note_lm(run, model, config, "from scratch", bytes_seen=size * spec.epochs, **_seen(journal))
+    _note_lm(run, model, config, "from scratch", bytes_seen=size * journal.place.passes, **_seen(journal))
 
 
 def init_lm(inputs: Mapping[str, Path], spec: InitSpec, run: Run) -> None:
@@ -214,8 +214,9 @@ def _train_lm(
     paths.use(model, learn.loss_func)  # type: ignore[arg-type]
     rates = layer_rates(spec.lr, plan.rate_factor, plan.config.n_layers)
     phase = Phase(0, epochs, (*rates, spec.lr), spec.schedule)
-    journal = Journal(run, checkpoints, epochs * batches.tokens, plan.config.architecture, paths)
+    journal = Journal(run, checkpoints, epochs * batches.tokens, plan.config.architecture, paths, spec.early_stopping)
     fit_phases(learn, [phase], journal)
+    shutil.copyfile(journal.log.path, run.out / "training.jsonl")
     model.eval()
     return journal
 
@@ -244,17 +245,22 @@ def _train_direction(
     checkpoints = Checkpoints(run.work / config.direction)
     paths = paths_for(config, run.device, checkpoints)
     paths.use(model)
-    journal = Journal(run, checkpoints, total, f"classifier, {config.direction}", paths)
+    journal = Journal(run, checkpoints, total, f"classifier, {config.direction}", paths, spec.early_stopping)
     fit_phases(learn, phases, journal)
+    shutil.copyfile(journal.log.path, run.out / f"training-{config.direction}.jsonl")
     return model.eval(), config, journal
 
 
 def classifier_phases(spec: ClassifierSpec, groups: int, steps_per_epoch: int) -> list[Phase]:
     """The cycles of a classifier's training. groups: embedding, layers and head."""
     last = enough_epochs(spec.last_epochs, steps_per_epoch, 4 * spec.min_steps)
+    rates = layer_rates(spec.lr, spec.rate_factor, groups)
     if spec.unfreezing == "all":
-        return [Phase(0, last, layer_rates(spec.lr, spec.rate_factor, groups))]
+        return [Phase(0, last, rates)]
     epochs = enough_epochs(spec.epochs, steps_per_epoch, spec.min_steps)
+    if spec.unfreezing == "chain-thaw":
+        thawed = [-1, *range(-groups, -1)]
+        return [*(Phase(group, epochs, rates, alone=True) for group in thawed), Phase(0, last, rates)]
     # all groups but the embedding are unfrozen one a cycle; the last cycle brings the embedding too
     frozen = [
         Phase(-k, epochs, layer_rates(spec.lr / 2 ** (k - 1), spec.rate_factor, groups)) for k in range(1, groups - 1)
@@ -277,7 +283,7 @@ def _packed_documents(packed: PackedTokens, split: str) -> Documents:
 
 def _seen(journal: Journal) -> dict[str, Any]:
     place = journal.place
-    losses = {"valid_loss": place.history[-1]["valid_loss"], "history": place.history}
+    losses = {"valid_loss": place.kept["valid_loss"], "history": place.history}
     return {"tokens_seen": place.tokens, **losses, "paths": journal.paths.facts()}
 
 
