@@ -110,7 +110,7 @@ def classifier_learner(
     )
 
 
-def _callbacks(clip: float, products: torch.dtype) -> list[Callback]:
+def _callbacks(clip: float, products: Any) -> list[Callback]:
     scaling = [LossScale()] if products == torch.float16 else []
     return [TrainEvalCallback(), *scaling, GradientClip(clip)]
 
