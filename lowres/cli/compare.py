@@ -1,12 +1,13 @@
-"""run, plan, check, report: from a recipe to a comparison."""
+"""run, plan, check, report, logs: from a recipe to a comparison."""
 
 import time
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from lowres.cli.options import EXIT_CELLS_FAILED, Mirror, Offline, RecipeName, RunName, Runs, Set, StoreFolder, Until
-from lowres.errors import RecipeError
+from lowres.errors import DataError, RecipeError
 
 
 def run(
@@ -71,7 +72,6 @@ def check(
 
     from lowres import api
     from lowres.cli.live import plan_table
-    from lowres.errors import DataError
     from lowres.experiment.plan import walk_back
     from lowres.fetch import Finder, all_mirrors
     from lowres.recipe import load_recipe
@@ -109,6 +109,31 @@ def report(run_name: RunName) -> None:
     page = write_report(folder, summary)
     print_terminal(summary.results, console, summary)
     console.print(f"report: {page}", soft_wrap=True)
+
+
+def logs(
+    run_name: RunName,
+    store: StoreFolder = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option("--tensorboard", metavar="DIR", help="Write TensorBoard scalars there, too.")
+    ] = None,
+) -> None:
+    """Show how far the trainings of a run are, or how they ended: steps, learning rate and losses."""
+    from rich.console import Console
+
+    from lowres import api
+    from lowres.cli.live import trainings_table
+    from lowres.cli.use import run_folder
+    from lowres.experiment.logs import trainings, write_tensorboard
+    from lowres.recipe import load_recipe
+
+    planned = api.plan(load_recipe(run_folder(run_name) / "recipe.toml"))
+    found = list(trainings(planned, api.open_store(store)))
+    if not found:
+        raise DataError(f"{run_name}: no training of this run has a log in the store; name its store with --store")
+    if tensorboard:
+        write_tensorboard(found, tensorboard)
+    Console(highlight=False).print(trainings_table(found))
 
 
 def _stage(until: str | None) -> str | None:

@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.table import Table
 
 from lowres.artifacts import Node
+from lowres.experiment.logs import Training
 from lowres.experiment.plan import Plan, every_node
 
 _SECONDS_BETWEEN_LINES = 20.0
@@ -39,6 +40,24 @@ def plan_table(plan: Plan, missing: list[Node]) -> Table:
         depth[node.stage.name] = max(depth[node.stage.name], _depth(node))
     for name in sorted(total, key=lambda name: (depth[name], name)):
         table.add_row(name, str(total[name]), str(new[name]), str(total[name] - new[name]))
+    return table
+
+
+def trainings_table(found: list[Training]) -> Table:
+    """A row for each training: how far it is, or how it ended."""
+    table = Table(title="trainings", title_justify="left")
+    table.add_column("training")
+    for name in ("state", "steps", "lr", "loss", "held back"):
+        table.add_column(name, justify="right")
+    for training in found:
+        loss = training.last("smooth_loss")
+        losses = (training.last("loss") if loss is None else loss, training.last("valid_loss"))
+        shown = ["" if value is None else f"{value:.3f}" for value in losses]
+        rate = training.last("lr")
+        rate = "" if rate is None else f"{rate:.2g}"
+        table.add_row(
+            training.label, "done" if training.done else "under way", str(training.last("step")), rate, *shown
+        )
     return table
 
 

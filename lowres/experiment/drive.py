@@ -11,7 +11,7 @@ from lowres.artifacts import Node
 from lowres.errors import DataError, Stopped, StoreError
 from lowres.experiment.jobs import Job
 from lowres.experiment.local import LocalExecutor
-from lowres.experiment.plan import Cell, Plan, every_node, reach, walk_back
+from lowres.experiment.plan import Cell, Plan, every_node, labels_of, reach, walk_back
 from lowres.experiment.records import CellRecord
 from lowres.experiment.results import RunFolder, best_cells, dev_score
 from lowres.fetch import Finder
@@ -67,7 +67,7 @@ class Driver:
     stop_requested: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
-        self._labels = _labels(self.plan)
+        self._labels = labels_of(self.plan)
         self._nodes = every_node(self.plan)
         self._shared = _shared_by_cells(self.plan)
         self._files: dict[str, Path] = {}
@@ -270,33 +270,3 @@ def _shared_by_cells(plan: Plan) -> set[str]:
     """Ids of the nodes that more than one cell is made from."""
     cells = Counter(node for cell in plan.cells for node in reach([cell.scores]))
     return {node for node, count in cells.items() if count > 1}
-
-
-def _labels(plan: Plan) -> dict[str, str]:
-    """What progress calls each node: its stage, and whose it is (the first owner of a shared one)."""
-    others = plan.corpus.inputs if plan.corpus else {}
-    owned: list[tuple[Node | None, str]] = []
-    owned += [(others.get(f"against_{card.language}"), card.name) for card, _ in plan.loaded.others]
-    owned.append((plan.corpus, plan.loaded.recipe.corpus or ""))
-    owned += [(node, plan.loaded.recipe.corpus or "") for node in (plan.tokenizer, plan.words, *plan.fertility)]
-    for task in plan.tasks:
-        owned += [(task.read, task.name), (task.audit, task.name)]
-    for method, model in plan.language_models.items():
-        owned += [(model.weights, method), (model.evaluation, method)]
-    for cell in plan.cells:
-        owned += [
-            (cell.subset_node, f"{cell.task} · {cell.train_size} · subset {cell.subset}"),
-            (cell.scores, cell.label),
-        ]
-    labels: dict[str, str] = {}
-
-    def name(node: Node, owner: str) -> None:
-        if node.id not in labels:
-            labels[node.id] = f"{node.stage.name.split('.')[-1].replace('_', ' ')} · {owner}"
-            for child in node.inputs.values():
-                name(child, owner)
-
-    for node, owner in owned:
-        if node is not None:
-            name(node, owner)
-    return labels

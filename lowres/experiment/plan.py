@@ -183,6 +183,36 @@ def every_node(plan: Plan) -> dict[str, Node]:
     return reach([*plan.wanted(), *(cell.classifier for cell in plan.cells)])
 
 
+def labels_of(plan: Plan) -> dict[str, str]:
+    """What progress calls each node: its stage, and whose it is (the first owner of a shared one)."""
+    others = plan.corpus.inputs if plan.corpus else {}
+    owned: list[tuple[Node | None, str]] = []
+    owned += [(others.get(f"against_{card.language}"), card.name) for card, _ in plan.loaded.others]
+    owned.append((plan.corpus, plan.loaded.recipe.corpus or ""))
+    owned += [(node, plan.loaded.recipe.corpus or "") for node in (plan.tokenizer, plan.words, *plan.fertility)]
+    for task in plan.tasks:
+        owned += [(task.read, task.name), (task.audit, task.name)]
+    for method, model in plan.language_models.items():
+        owned += [(model.weights, method), (model.evaluation, method)]
+    for cell in plan.cells:
+        owned += [
+            (cell.subset_node, f"{cell.task} · {cell.train_size} · subset {cell.subset}"),
+            (cell.scores, cell.label),
+        ]
+    labels: dict[str, str] = {}
+
+    def name(node: Node, owner: str) -> None:
+        if node.id not in labels:
+            labels[node.id] = f"{node.stage.name.split('.')[-1].replace('_', ' ')} · {owner}"
+            for child in node.inputs.values():
+                name(child, owner)
+
+    for node, owner in owned:
+        if node is not None:
+            name(node, owner)
+    return labels
+
+
 def walk_back(wanted: Iterable[Node], store: Store) -> list[Node]:
     """The nodes that must be built for `wanted`, inputs first; an input that nothing missing needs is not rebuilt."""
     order: dict[str, Node] = {}

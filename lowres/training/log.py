@@ -1,6 +1,7 @@
 """The log of a training: JSON lines, one every few steps and one an epoch, the same after a kill and a resume."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,11 @@ class TrainingLog:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
+
+    def keep(self, target: Path) -> None:
+        """Copies it to where it stays."""
+        self.path.touch()
+        shutil.copyfile(self.path, target)
 
 
 def read_log(path: Path) -> Iterator[dict[str, Any]]:

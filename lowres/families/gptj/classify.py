@@ -29,6 +29,7 @@ from lowres.tokenizers.base import Tokenizer, load_tokenizer
 from lowres.training.checkpoint import Checkpoints
 from lowres.training.classifier import TextPolicy
 from lowres.training.head import LogisticHead, dev_scores, fit_head
+from lowres.training.log import TrainingLog
 
 SHORTEST = 32
 """Tokens of the smallest shape; shapes double up to the longest text, so few are compiled."""
@@ -284,6 +285,8 @@ def train_full(
     if saved := checkpoints.latest():
         start = saved[0]
         state, best, score = load_state(saved[1], (state, best, score))
+    log = TrainingLog(checkpoints.folder.with_suffix(".jsonl"))
+    log.go_on_from(start)
     root, loss = jax.random.key(spec.seed), math.nan
     for step in range(start, total):
         note = "compiling" if math.isnan(loss) else f"loss {loss:.3f}, dev macro-F1 {max(score[0], 0):.3f}"
@@ -297,6 +300,10 @@ def train_full(
             now = np.array([*_dev_score(state.params, config, dev), step + 1])
             if tuple(now[:2]) >= tuple(score[:2]):
                 best, score = jax.tree.map(np.array, state.params), now
+            log.add(step + 1, loss=loss, lr=float(rates[0]), dev_macro_f1=float(now[0]))
+        elif log.due(step + 1):
+            log.add(step + 1, loss=loss, lr=float(rates[0]))
+    log.keep(run.out / "training.jsonl")
     seen = sum(len(train.ids[i]) for step in range(total) for i in batches.batch(step)[1])
     return Trained(best, _linear(best), total, seen, float(score[0]), int(score[2]))
 

@@ -19,6 +19,7 @@ from lowres.errors import NotFinite, Stopped
 from lowres.families.gptj.data import Rows
 from lowres.families.gptj.model import MATRICES, Config, Params, hidden, logits
 from lowres.training.checkpoint import Checkpoints
+from lowres.training.log import TrainingLog
 
 HEAD_ROWS = 512
 """Rows of logits at a time: 512 x 8000 float32 are 16 MB. On CPU 256 and 512 took 0.8 of the time of all at once."""
@@ -193,6 +194,8 @@ def train_lm(params: Params, rows: Rows, config: Config, bos_id: int, settings: 
     if saved := checkpoints.latest():
         start = saved[0]
         state, losses = load_state(saved[1], (state, losses))
+    log = TrainingLog(checkpoints.folder.with_suffix(".jsonl"))
+    log.go_on_from(start)
     root = jax.random.key(rows.seed)
     for step in range(start, total):
         note = f"loss {losses[step - 1]:.3f}" if step else "compiling"
@@ -202,6 +205,9 @@ def train_lm(params: Params, rows: Rows, config: Config, bos_id: int, settings: 
             state, rows.batch(step), np.float32(rate), np.int32(bos_id), jax.random.fold_in(root, step), config, hyper
         )
         losses[step] = check_finite(float(loss), step, settings.lr)
+        if log.due(step + 1) or step + 1 == total:
+            log.add(step + 1, loss=float(loss), lr=float(rate))
+    log.keep(run.out / "training.jsonl")
     run.progress(total, total, "steps", f"loss {losses[-1]:.3f}")
     return state.params, float(losses[-max(total // 10, 1) :].mean())
 

@@ -216,7 +216,7 @@ def _train_lm(
     phase = Phase(0, epochs, (*rates, spec.lr), spec.schedule)
     journal = Journal(run, checkpoints, epochs * batches.tokens, plan.config.architecture, paths, spec.early_stopping)
     fit_phases(learn, [phase], journal)
-    shutil.copyfile(journal.log.path, run.out / "training.jsonl")
+    journal.log.keep(run.out / "training.jsonl")
     model.eval()
     return journal
 
@@ -247,7 +247,7 @@ def _train_direction(
     paths.use(model)
     journal = Journal(run, checkpoints, total, f"classifier, {config.direction}", paths, spec.early_stopping)
     fit_phases(learn, phases, journal)
-    shutil.copyfile(journal.log.path, run.out / f"training-{config.direction}.jsonl")
+    journal.log.keep(run.out / f"training-{config.direction}.jsonl")
     return model.eval(), config, journal
 
 
