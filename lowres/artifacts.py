@@ -107,6 +107,11 @@ class Cost(BaseModel):
     bytes_seen: int = 0
     tokens_seen: int = 0
 
+    @property
+    def seconds(self) -> float:
+        """Of the accelerator where one was used, else of processor cores, to which no other work adds."""
+        return self.accelerator_s or self.cpu_s or self.wall_s
+
 
 class Manifest(BaseModel):
     """`manifest.json`: what an artifact is, how it came to be, and what it cost."""

@@ -191,11 +191,11 @@ def _training(results: Results, cell: CellRecord | None, model: LanguageModelRec
             ("language model", f"{model.architecture}, {large(model.parameters)} parameters, {model.origin}{bits}")
         )
         seen = f"{large(model.cost.bytes_seen, 'B')} and {large(model.cost.tokens_seen)} tokens seen"
-        facts.append(("pretraining", f"{seen}, {duration(model.cost.wall_s)}"))
+        facts.append(("pretraining", f"{seen}, {duration(model.cost.seconds)}"))
     if cell is not None:
         if cell.tuning is not None:
-            facts.append(("tuning on the task's training texts", duration(cell.tuning.wall_s)))
-        facts.append(("classifier", f"{large(cell.parameters)} parameters, trained in {duration(cell.cost.wall_s)}"))
+            facts.append(("tuning on the task's training texts", duration(cell.tuning.seconds)))
+        facts.append(("classifier", f"{large(cell.parameters)} parameters, trained in {duration(cell.cost.seconds)}"))
         facts.append(("settings", json.dumps(cell.settings, ensure_ascii=False, sort_keys=True)))
     if results.machine is not None:
         facts.append(

@@ -157,14 +157,15 @@ def language_model_table(results: Results) -> Table:
             Cell(fmt.number(model.fertility)),
             Cell(fmt.percent(model.unknown_rate)),
             Cell(fmt.large(model.cost.bytes_seen or None, "B")),
-            Cell(fmt.duration(model.cost.wall_s or None)),
+            Cell(fmt.duration(model.cost.seconds or None)),
         )
         for model in results.language_models
     ]
     held_out = sorted({model.held_out_bytes for model in results.language_models if model.held_out_bytes})
     notes = [
         "Bits per byte of raw text is comparable across tokenizers (lower is better); every unknown token is charged "
-        "8 bits for each byte it hides. Fertility: tokens a word between spaces. Bytes seen count repetitions."
+        "8 bits for each byte it hides. Fertility: tokens a word between spaces. Bytes seen count repetitions. Time is "
+        "that of one processor core, or of the accelerator."
     ]
     segmented = [model for model in results.language_models if model.segmented_fertility is not None]
     if segmented:
@@ -190,8 +191,9 @@ def cost_table(results: Results) -> Table:
     rows = tuple(_cost_row(results, method, order) for method in results.methods)
     notes = [
         "Pretraining is paid once for a language model, however many cells use it; so is tuning, its adaptation to a "
-        "task's unlabelled text (mean over the tuned models). Time and bytes seen are means over "
-        "the cells that ended ok; peak memory is the largest of a cell. Bytes seen count repetitions."
+        "task's unlabelled text (mean over the tuned models). Time is that of one processor core, or of the "
+        "accelerator; time and bytes seen are means over the cells that ended ok, peak memory is the largest of a "
+        "cell. Bytes seen count repetitions."
     ]
     shared: dict[str, list[str]] = {}
     for model in results.language_models:
@@ -207,14 +209,14 @@ def _cost_row(results: Results, method: str, sizes: Iterable[TrainSize]) -> tupl
     parameters = model.parameters if parameters is None and model else parameters
     times = []
     for size in sizes:
-        seconds = [cell.cost.wall_s for cell in done if cell.train_size == size]
+        seconds = [cell.cost.seconds for cell in done if cell.train_size == size]
         times.append(Cell(fmt.duration(sum(seconds) / len(seconds)) if seconds else "-"))
     seen = sum(cell.cost.bytes_seen for cell in done) / len(done) if done else None
-    trained = model.cost if model and model.cost.wall_s else None
+    trained = model.cost if model and model.cost.seconds else None
     return (
         Cell(method),
         Cell(fmt.large(parameters)),
-        Cell(fmt.duration(trained.wall_s) if trained else "-"),
+        Cell(fmt.duration(trained.seconds) if trained else "-"),
         Cell(fmt.large(trained.bytes_seen, "B") if trained else "-"),
         Cell(fmt.large(trained.peak_bytes, "B") if trained else "-"),
         Cell(_tuning_time(done)),
@@ -226,7 +228,7 @@ def _cost_row(results: Results, method: str, sizes: Iterable[TrainSize]) -> tupl
 
 def _tuning_time(cells: Sequence[CellRecord]) -> str:
     """Mean seconds of the tuned language models; cells that share one say the same cost."""
-    costs = {(cell.task, cell.tuning.wall_s) for cell in cells if cell.tuning}
+    costs = {(cell.task, cell.tuning.seconds) for cell in cells if cell.tuning}
     return fmt.duration(sum(seconds for _, seconds in costs) / len(costs)) if costs else "-"
 
 
