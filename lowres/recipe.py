@@ -23,13 +23,13 @@ from lowres.cards import (
     validated,
 )
 from lowres.corpus.spec import Filters, Markup, Splits
-from lowres.errors import RecipeError
+from lowres.errors import DataError, RecipeError
 from lowres.families import NAMES, family
 from lowres.families.contract import MethodBlock
 from lowres.fingerprint import Spec
 from lowres.text.normalise import Normalisation
 from lowres.text.spec import Segmentation
-from lowres.tokenizers.spec import Subword, Words
+from lowres.tokenizers.spec import TokenizerSettings, Words, hf_tokenizer
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9._-]*$")
 TrainSize = Annotated[int, Field(ge=1)] | Literal["full"]
@@ -78,7 +78,7 @@ class Recipe(Spec):
     """Of the language models."""
     dev: Literal["matched", "all"] = "matched"
     """Dev labels a method may use: at most the train size, or all."""
-    tokenizer: Subword = Subword()
+    tokenizer: TokenizerSettings = TokenizerSettings()
     segment: Segmentation | None = None
     """How words are told, for tokenizers of whole words and for fertility: "stanza" by `segmenter`; "whitespace"."""
     segmenter: str | None = None
@@ -265,10 +265,17 @@ def _treebank(recipe: Recipe, where: str, found: list[str]) -> tuple[TreebankCar
 def _cross_faults(recipe: Recipe, methods: dict[str, MethodBlock], where: str) -> list[str]:
     """What single fields cannot see."""
     found = []
+    own_tokenizer = recipe.tokenizer.kind == "hf"
+    if own_tokenizer:
+        try:
+            hf_tokenizer(recipe.tokenizer)
+        except (DataError, OSError) as error:
+            found.append(f"{where}: tokenizer: {error}")
     if recipe.corpus is None:
         for name, method in methods.items():
-            own = getattr(method, "init", None) == "random" and getattr(method, "tokenizer", None) == "gpt2"
-            if getattr(method, "init", None) in ("pretrain", "random") and not own:
+            init = getattr(method, "init", None)
+            own = init == "random" and (own_tokenizer or getattr(method, "tokenizer", None) == "gpt2")
+            if init in ("pretrain", "random") and not own:
                 found.append(
                     f'{where}: methods.{name} needs a corpus (for its tokenizer); name one: corpus = "vi/mini"'
                 )

@@ -6,8 +6,7 @@ from typing import Protocol
 
 from lowres.artifacts import read_json
 from lowres.errors import DataError
-
-LEAST_PIECES = 256
+from lowres.tokenizers.spec import LEAST_PIECES
 
 
 class Tokenizer(Protocol):
@@ -43,7 +42,8 @@ class Tokenizer(Protocol):
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer in `folder` (`lowres_tokenizer.json` says which kind: "subword", "word", "gpt2" or "fastai").
+    """The tokenizer in `folder` (`lowres_tokenizer.json` says which kind: "subword", "word", "gpt2", "hf" or
+    "fastai").
 
     Raises DataError where there is none, or where it has fewer than 256 pieces: transformers has been seen to return a
     one-token tokenizer, without a word, for files it could not find.
@@ -60,6 +60,10 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         from lowres.tokenizers.gpt2 import Gpt2Tokenizer
 
         tokenizer = Gpt2Tokenizer.load(folder)
+    elif kind == "hf":
+        from lowres.tokenizers.huggingface import HfTokenizer
+
+        tokenizer = HfTokenizer.load(folder)
     elif kind == "word":
         from lowres.tokenizers.words import WordTokenizer
 
@@ -69,7 +73,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
         tokenizer = FastaiTokenizer.load(folder)
     else:
-        raise DataError(f"{path}: kind is {kind!r}; it must be 'subword', 'word', 'gpt2' or 'fastai'")
+        raise DataError(f"{path}: kind is {kind!r}; it must be 'subword', 'word', 'gpt2', 'hf' or 'fastai'")
     if tokenizer.vocab_size < LEAST_PIECES:
         raise DataError(f"{folder}: a tokenizer of {tokenizer.vocab_size} pieces; at least {LEAST_PIECES} are needed")
     return tokenizer

@@ -252,11 +252,11 @@ def _weights(method: UlmfitMethod, shared: Shared, way: Way) -> Node:
     if method.init not in ("pretrain", "random"):
         return _read(_folder_of(method, way))
     tokenizer = shared.words if method.tokens == "word" else shared.tokenizer
-    if shared.corpus is None or tokenizer is None:
-        raise RecipeError(f'init is "{method.init}" and the recipe has no corpus for its tokenizer; name a corpus')
-    if method.init == "random":
+    if tokenizer is not None and method.init == "random":
         spec = InitSpec(**picked(method.lm, InitSpec), direction=way, seed=shared.lm_seed)
         return Node(INIT_LM, spec, {"tokenizer": tokenizer})
+    if shared.corpus is None or tokenizer is None:
+        raise RecipeError(f'init is "{method.init}" and the recipe has no corpus for its tokenizer; name a corpus')
     inputs = {"packed": packed(shared.corpus, tokenizer), "tokenizer": tokenizer}
     spec = PretrainSpec(**picked(method.lm, PretrainSpec), direction=way, seed=shared.lm_seed)
     return Node(PRETRAIN_LM, spec, inputs)
