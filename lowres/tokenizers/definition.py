@@ -45,7 +45,12 @@ class Named:
 
 
 class Definition:
-    """The content of a `tokenizer.json`. where: what errors call it. DataError where it is no such file."""
+    """The content of a `tokenizer.json`. where: what errors call it. DataError where it is no such file.
+
+    pieces: those of its model, with their ids; ids: and those of the tokens added to them. unk: what its model writes
+    for what it does not know; None where it writes nothing, or knows everything. opening: the special token that its
+    post-processor puts before a text. padding: the token of its own padding.
+    """
 
     def __init__(self, content: bytes, where: str = TOKENIZER_FILE):
         self.where = where
@@ -56,13 +61,13 @@ class Definition:
             vocab = self.model["vocab"]
             pairs = ((pair[0], k) for k, pair in enumerate(vocab)) if isinstance(vocab, list) else vocab.items()
             self.added: list[dict[str, Any]] = self.json.get("added_tokens") or []
-            self.ids = {str(piece): int(place) for piece, place in pairs}
-            self.ids |= {str(token["content"]): int(token["id"]) for token in self.added}
+            self.pieces = {str(piece): int(place) for piece, place in pairs}
+            self.ids = self.pieces | {str(token["content"]): int(token["id"]) for token in self.added}
+            self.padding: str | None = (self.json.get("padding") or {}).get("pad_token")
+            self.unk, self.opening = self._unk(), self._opening()
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            said = f"{type(error).__name__}: {error}"
-            raise DataError(
-                f"{where}: not a tokenizer of the library tokenizers ({said}); name its {TOKENIZER_FILE}"
-            ) from error
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise DataError(f"{where}: no tokenizer of Hugging Face's ({said}); name its {TOKENIZER_FILE}") from error
         if self.kind not in MODELS:
             raise DataError(f"{where}: model.type is {self.kind!r}; it must be {', '.join(MODELS)}")
 
@@ -71,16 +76,14 @@ class Definition:
         """The tokens that it calls special, in the order of their ids."""
         return [str(token["content"]) for token in self.added if token.get("special")]
 
-    @cached_property
-    def unk(self) -> str | None:
-        """What its model writes for what it does not know; None where it writes nothing, or knows everything."""
+    def _unk(self) -> str | None:
         if self.knows_every_byte:
             return None
         if self.kind == "Unigram":
             place = self.model.get("unk_id")
-            return next((piece for piece, k in self.ids.items() if k == place), None)
+            return next((piece for piece, k in self.pieces.items() if k == place), None)
         token = self.model.get("unk_token")
-        return token if token in self.ids else None
+        return token if token in self.pieces else None
 
     @cached_property
     def knows_every_byte(self) -> bool:
@@ -97,9 +100,7 @@ class Definition:
         spelt = ((first, last) for first in {"", before} for last in {"", behind})
         return all(self.ids.keys() >= {first + letter + last for letter in _BYTE_LETTERS} for first, last in spelt)
 
-    @cached_property
-    def opening(self) -> str | None:
-        """The special token that its post-processor puts before a text."""
+    def _opening(self) -> str | None:
         for step in self._steps("post_processor"):
             if isinstance(step.get("cls"), list):
                 return str(step["cls"][0])
@@ -210,8 +211,7 @@ def find_roles(definition: Definition, names: Mapping[str, str], named: Named) -
     the file's padding. unk: what the model writes. Raises DataError, in one line, where none fits.
     """
     bos = named.bos or names.get("bos_token") or names.get("cls_token") or definition.opening
-    padding = (definition.json.get("padding") or {}).get("pad_token")
-    pad = None if named.new_pad else named.pad or names.get("pad_token") or padding
+    pad = None if named.new_pad else named.pad or names.get("pad_token") or definition.padding
     unk = named.unk or definition.unk
     _check_unk(definition, named.unk)
     missing = [
@@ -232,7 +232,7 @@ def find_roles(definition: Definition, names: Mapping[str, str], named: Named) -
             f"{mends}{new}; its special tokens: {shown}"
         )
     for role, token in {"bos": bos, "pad": pad, "unk": unk}.items():
-        if token is not None and token not in definition.ids:
+        if token is not None and token not in (definition.pieces if role == "unk" else definition.ids):
             raise DataError(
                 f'{definition.where}: {role} is {token!r}, which it does not have; say tokenizer.{role} = "..."'
             )

@@ -35,9 +35,8 @@ class HfTokenizer:
         try:
             self._tokenizer: Tokenizer = Tokenizer.from_str(definition.guarded(roles))
         except Exception as error:  # the library raises plain Exception
-            raise DataError(
-                f"{TOKENIZER_FILE}: the library tokenizers cannot read it ({error}); write it again"
-            ) from error
+            said = " ".join(str(error).split())
+            raise DataError(f"{TOKENIZER_FILE}: tokenizers cannot read it ({said}); write it again") from error
         self._tokenizer.encode_special_tokens = True
         hidden = {*definition.special, roles.bos, roles.pad, roles.unk} & ids.keys()
         moved = [t for t in ids if self._tokenizer.token_to_id(guard(t) if t in hidden else t) != ids[t]]
