@@ -29,7 +29,7 @@ from lowres.families.contract import MethodBlock
 from lowres.fingerprint import Spec
 from lowres.text.normalise import Normalisation
 from lowres.text.spec import Segmentation
-from lowres.tokenizers.spec import TokenizerSettings, Words, hf_tokenizer
+from lowres.tokenizers.spec import CANNOT_DRAW, TokenizerSettings, Words, hf_tokenizer
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9._-]*$")
 TrainSize = Annotated[int, Field(ge=1)] | Literal["full"]
@@ -162,6 +162,7 @@ def build_recipe(content: dict[str, Any], where: str = "recipe", path: Path | No
     tasks = _tasks(content, where, found)
     if recipe is not None:
         found.extend(_cross_faults(recipe, methods, where))
+        found.extend(_tokenizer_faults(recipe, methods, where))
     others = _others(recipe, where, found) if recipe is not None else ()
     treebank = _treebank(recipe, where, found) if recipe is not None else None
     if found or recipe is None:
@@ -265,16 +266,10 @@ def _treebank(recipe: Recipe, where: str, found: list[str]) -> tuple[TreebankCar
 def _cross_faults(recipe: Recipe, methods: dict[str, MethodBlock], where: str) -> list[str]:
     """What single fields cannot see."""
     found = []
-    own_tokenizer = recipe.tokenizer.kind == "hf"
-    if own_tokenizer:
-        try:
-            hf_tokenizer(recipe.tokenizer)
-        except (DataError, OSError) as error:
-            found.append(f"{where}: tokenizer: {error}")
     if recipe.corpus is None:
         for name, method in methods.items():
             init = getattr(method, "init", None)
-            own = init == "random" and (own_tokenizer or getattr(method, "tokenizer", None) == "gpt2")
+            own = init == "random" and (recipe.tokenizer.kind == "hf" or getattr(method, "tokenizer", None) == "gpt2")
             if init in ("pretrain", "random") and not own:
                 found.append(
                     f'{where}: methods.{name} needs a corpus (for its tokenizer); name one: corpus = "vi/mini"'
@@ -288,6 +283,22 @@ def _cross_faults(recipe: Recipe, methods: dict[str, MethodBlock], where: str) -
                 )
     if not recipe.tasks and recipe.corpus is None:
         found.append(f"{where}: neither tasks nor a corpus; there is nothing to do")
+    return found
+
+
+def _tokenizer_faults(recipe: Recipe, methods: dict[str, MethodBlock], where: str) -> list[str]:
+    """Of a tokenizer that exists, and of methods that ask of it what it cannot do."""
+    if recipe.tokenizer.kind != "hf":
+        return []
+    found = []
+    try:
+        hf_tokenizer(recipe.tokenizer)
+    except (DataError, OSError) as error:
+        found.append(f"{where}: tokenizer: {error}")
+    for name, method in methods.items():
+        samples = getattr(method, "samples", None)
+        if samples and getattr(method, "init", None) in ("pretrain", "random"):
+            found.append(f'{where}: methods.{name}.{samples} is set, and a tokenizer of kind "hf" {CANNOT_DRAW}')
     return found
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lowres.artifacts import read_json
 from lowres.errors import DataError
-from lowres.tokenizers.spec import LEAST_PIECES
+from lowres.tokenizers.sampling import Sampler
+from lowres.tokenizers.spec import CANNOT_DRAW, LEAST_PIECES
 
 
 class Tokenizer(Protocol):
@@ -39,6 +40,24 @@ class Tokenizer(Protocol):
     def save(self, folder: Path) -> None:
         """Writes the files that load_tokenizer reads."""
         ...
+
+
+@runtime_checkable
+class DrawsSubwords(Protocol):
+    """A tokenizer that can cut a text in other ways than its best one."""
+
+    def sampler(self, alpha: float) -> Sampler:
+        """What draws them; see lowres.tokenizers.sampling."""
+        ...
+
+
+def sampler_of(tokenizer: Tokenizer, alpha: float) -> Sampler | None:
+    """The sampler of a tokenizer; None with alpha 0. Raises DataError where it cannot draw."""
+    if not alpha:
+        return None
+    if not isinstance(tokenizer, DrawsSubwords):
+        raise DataError(f"subword_sampling is {alpha:g}, and a {type(tokenizer).__name__} {CANNOT_DRAW}")
+    return tokenizer.sampler(alpha)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

@@ -13,6 +13,8 @@ from lowres.fingerprint import added_later, file_sha256
 from lowres.tokenizers.definition import Definition, Named, files_at, find_roles, special_names
 
 LEAST_PIECES = 256
+CANNOT_DRAW = "cuts a text in one way alone; set subword_sampling to 0, or take the SentencePiece of the corpus"
+"""Said of every tokenizer but "subword"."""
 
 
 class Subword(Spec):
