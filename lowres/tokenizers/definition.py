@@ -182,24 +182,27 @@ def files_at(path: Path) -> tuple[Path, list[Path]]:
     return found, [path / name for name in CONFIG_FILES if (path / name).is_file()]
 
 
-def special_names(files: list[Path]) -> dict[str, str]:
-    """`bos_token`, `pad_token` and their like as the files say them. DataError where two say different things."""
+def special_names(files: list[Path], named: Named = Named()) -> dict[str, str]:
+    """`bos_token`, `pad_token` and their like as the files say them, but for those that the user named.
+
+    Raises DataError where two files say different things.
+    """
+    said_by_user = {"bos_token": named.bos, "cls_token": named.bos, "pad_token": named.pad or named.new_pad}
     names: dict[str, str] = {}
     for path in files:
         try:
             content = json.loads(path.read_bytes())
-            said = {key: content.get(key) for key in ("bos_token", "cls_token", "pad_token")}
+            said = {key: content.get(key) for key, by_user in said_by_user.items() if not by_user}
         except (ValueError, AttributeError) as error:
-            raise DataError(
-                f"{path}: not a JSON object ({error}); copy it again, or name {TOKENIZER_FILE} itself"
-            ) from error
+            raise DataError(f"{path}: not a JSON object ({error}); copy it again") from error
         for key, value in said.items():
             token = value.get("content") if isinstance(value, dict) else value
             if token is None:
                 continue
             if names.setdefault(key, str(token)) != token:
                 raise DataError(
-                    f"{path}: {key} is {token!r}, elsewhere in the folder {names[key]!r}; name the token in the recipe"
+                    f"{path}: {key} is {token!r}, elsewhere in the folder {names[key]!r}; say which: "
+                    f'tokenizer.{"pad" if key == "pad_token" else "bos"} = "..."'
                 )
     return names
 

@@ -155,7 +155,7 @@ def _hf_request(stamps: tuple[tuple[Path, int, int], ...], named: Named) -> Node
     definition = Definition(file.read_bytes(), str(file))
     if len(definition.ids) < LEAST_PIECES:
         raise DataError(f"{file}: a tokenizer of {len(definition.ids)} pieces; at least {LEAST_PIECES} are needed")
-    roles = find_roles(definition, special_names(beside), named)
+    roles = find_roles(definition, special_names(beside, named), named)
     spec = HfSpec(path=str(file.resolve()), sha256=file_sha256(file), bos=roles.bos, pad=roles.pad, unk=roles.unk)
     return Node(READ_HF_TOKENIZER, spec)
 

@@ -175,7 +175,7 @@ def folder_of(tokenizer, folder, **configs):
 
 def roles_at(path, **named):
     file, beside = files_at(path)
-    return find_roles(Definition(file.read_bytes(), str(file)), special_names(beside), Named(**named))
+    return find_roles(Definition(file.read_bytes(), str(file)), special_names(beside, Named(**named)), Named(**named))
 
 
 def test_roles_come_from_the_files_beside_it_or_from_the_user(library, tmp_path):
@@ -230,13 +230,14 @@ def test_a_token_that_cannot_serve_is_refused(library, name, named, said):
     assert said in str(raised.value)
 
 
-def test_files_that_disagree_are_refused(library, tmp_path):
+def test_files_that_disagree_are_refused_until_the_user_says_which(library, tmp_path):
     said = {"bos_token": "<s>", "pad_token": "<pad>"}
     folder = folder_of(
-        library["BPE"], tmp_path / "two", tokenizer_config=said, special_tokens_map=said | {"pad_token": "<unk>"}
+        library["BPE"], tmp_path / "two", tokenizer_config=said, special_tokens_map=said | {"bos_token": "<pad>"}
     )
-    with pytest.raises(DataError, match=r"special_tokens_map\.json: pad_token is '<unk>', elsewhere .* '<pad>'"):
+    with pytest.raises(DataError, match=r"special_tokens_map\.json: bos_token is '<pad>', elsewhere .* '<s>'; say"):
         roles_at(folder)
+    assert roles_at(folder, bos="<s>") == Roles("<s>", "<pad>", "<unk>")
 
 
 @pytest.mark.parametrize(
