@@ -16,6 +16,7 @@ from lowres.errors import DataError
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILES = ("tokenizer_config.json", "special_tokens_map.json")
 MODELS = ("Unigram", "BPE", "WordPiece", "WordLevel")
+_CHANCE = ("dropout", "alpha", "nbest_size")  # settings by which a model cuts a text anew at every call
 _HIDDEN = "\0"  # no normalised text holds it, and byte-level models spell it otherwise
 _PRINTABLE = (*range(33, 127), *range(161, 173), *range(174, 256))
 _BYTE_LETTERS = frozenset(map(chr, (*_PRINTABLE, *range(256, 256 + 256 - len(_PRINTABLE)))))
@@ -120,10 +121,10 @@ class Definition:
         """The definition as JSON, with special tokens that no text is turned into; ids are the same.
 
         Most models look a piece up by its letters: `<s>` in a text would find the piece `<s>`, so special tokens get
-        names that no text holds. Length limits, padding and what is put around a text go.
+        names that no text holds. Length limits, padding, chance and what is put around a text go.
         """
         hidden = {*self.special, roles.bos, roles.pad, roles.unk} & self.ids.keys()
-        model = dict(self.model)
+        model = {key: value for key, value in self.model.items() if key not in _CHANCE}
         if isinstance(model["vocab"], list):
             model["vocab"] = [[guard(p) if p in hidden else p, score] for p, score in model["vocab"]]
         else:

@@ -148,6 +148,15 @@ def test_limits_and_frames_of_the_file_do_not_hold(library):
     assert HfTokenizer(content(limited), roles).encode(TEXTS) == ours(library["WordPiece"]).encode(TEXTS)
 
 
+def test_a_file_that_asks_for_chance_cuts_a_text_in_one_way(library):
+    whole = json.loads(content(library["BPE"]))
+    whole["model"]["dropout"] = 0.5
+    random = Tokenizer.from_str(json.dumps(whole))
+    assert len({tuple(random.encode(TEXTS[0]).ids) for _ in range(5)}) > 1
+    tokenizer = HfTokenizer(json.dumps(whole).encode(), Roles("<s>", "<pad>", "<unk>"))
+    assert tokenizer.encode(TEXTS) == ours(library["BPE"]).encode(TEXTS)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "hidden"),
     [
