@@ -23,13 +23,13 @@ from lowres.cards import (
     validated,
 )
 from lowres.corpus.spec import Filters, Markup, Splits
-from lowres.errors import RecipeError
+from lowres.errors import DataError, RecipeError
 from lowres.families import NAMES, family
 from lowres.families.contract import MethodBlock
 from lowres.fingerprint import Spec
 from lowres.text.normalise import Normalisation
 from lowres.text.spec import Segmentation
-from lowres.tokenizers.spec import Subword, Words
+from lowres.tokenizers.spec import CANNOT_DRAW, TokenizerSettings, Words, hf_tokenizer
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9._-]*$")
 TrainSize = Annotated[int, Field(ge=1)] | Literal["full"]
@@ -78,7 +78,7 @@ class Recipe(Spec):
     """Of the language models."""
     dev: Literal["matched", "all"] = "matched"
     """Dev labels a method may use: at most the train size, or all."""
-    tokenizer: Subword = Subword()
+    tokenizer: TokenizerSettings = TokenizerSettings()
     segment: Segmentation | None = None
     """How words are told, for tokenizers of whole words and for fertility: "stanza" by `segmenter`; "whitespace"."""
     segmenter: str | None = None
@@ -162,6 +162,7 @@ def build_recipe(content: dict[str, Any], where: str = "recipe", path: Path | No
     tasks = _tasks(content, where, found)
     if recipe is not None:
         found.extend(_cross_faults(recipe, methods, where))
+        found.extend(_tokenizer_faults(recipe, methods, where))
     others = _others(recipe, where, found) if recipe is not None else ()
     treebank = _treebank(recipe, where, found) if recipe is not None else None
     if found or recipe is None:
@@ -267,8 +268,9 @@ def _cross_faults(recipe: Recipe, methods: dict[str, MethodBlock], where: str) -
     found = []
     if recipe.corpus is None:
         for name, method in methods.items():
-            own = getattr(method, "init", None) == "random" and getattr(method, "tokenizer", None) == "gpt2"
-            if getattr(method, "init", None) in ("pretrain", "random") and not own:
+            init = getattr(method, "init", None)
+            own = init == "random" and (recipe.tokenizer.kind == "hf" or getattr(method, "tokenizer", None) == "gpt2")
+            if init in ("pretrain", "random") and not own:
                 found.append(
                     f'{where}: methods.{name} needs a corpus (for its tokenizer); name one: corpus = "vi/mini"'
                 )
@@ -281,6 +283,22 @@ def _cross_faults(recipe: Recipe, methods: dict[str, MethodBlock], where: str) -
                 )
     if not recipe.tasks and recipe.corpus is None:
         found.append(f"{where}: neither tasks nor a corpus; there is nothing to do")
+    return found
+
+
+def _tokenizer_faults(recipe: Recipe, methods: dict[str, MethodBlock], where: str) -> list[str]:
+    """Of a tokenizer that exists, and of methods that ask of it what it cannot do."""
+    if recipe.tokenizer.kind != "hf":
+        return []
+    found = []
+    try:
+        hf_tokenizer(recipe.tokenizer)
+    except (DataError, OSError) as error:
+        found.append(f"{where}: tokenizer: {error}")
+    for name, method in methods.items():
+        samples = getattr(method, "samples", None)
+        if samples and getattr(method, "init", None) in ("pretrain", "random"):
+            found.append(f'{where}: methods.{name}.{samples} is set, and a tokenizer of kind "hf" {CANNOT_DRAW}')
     return found
 
 

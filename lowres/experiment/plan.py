@@ -11,7 +11,7 @@ from lowres.cards import Card, CardFile, TaskCard, TokenizerCard, read_card
 from lowres.corpus.spec import BUILD_CORPUS, CorpusSpec
 from lowres.experiment.records import PlannedCell, PlanRecord
 from lowres.families import family
-from lowres.families.contract import Family, LanguageModel, MethodBlock, PredictSpec, Shared
+from lowres.families.contract import Family, LanguageModel, MethodBlock, PredictSpec, Shared, picked
 from lowres.fingerprint import fingerprint
 from lowres.metrics.spec import scores
 from lowres.recipe import LoadedRecipe
@@ -19,14 +19,15 @@ from lowres.store import Store
 from lowres.tasks.spec import AUDIT_LEAKS, READ_TASK, AuditSpec, SourceFile, TaskSpec, subset_node
 from lowres.text.spec import segmenter_at, trained_segmenter
 from lowres.tokenizers.spec import (
-    MEASURE_FERTILITY,
     READ_GPT2_TOKENIZER,
     TRAIN_TOKENIZER,
     TRAIN_WORD_TOKENIZER,
-    FertilitySpec,
     Gpt2Spec,
+    Subword,
     TokenizerSpec,
     WordTokenizerSpec,
+    fertility,
+    hf_tokenizer,
 )
 
 GPT2_CARD = "tokenizers/gpt2"
@@ -92,7 +93,7 @@ class Plan:
     words: Node | None = None
     """A tokenizer of whole words."""
     fertility: tuple[Node, ...] = ()
-    """The tokenizers measured by the words of the recipe's `segment`."""
+    """The tokenizers measured on the corpus: by the words of `segment`, or because they were not learnt from it."""
 
     def wanted(self) -> list[Node]:
         """The nodes that must stand at the end; `until` leaves out the later ones."""
@@ -140,10 +141,7 @@ def make_plan(loaded: LoadedRecipe, until: str | None = None) -> Plan:
     recipe = loaded.recipe
     raw: dict[str, RawFile] = {}
     corpus = _corpus_node(loaded, raw)
-    tokenizer = None
-    if corpus is not None:
-        spec = TokenizerSpec(subword=recipe.tokenizer, language=recipe.language)
-        tokenizer = Node(TRAIN_TOKENIZER, spec, {"corpus": corpus})
+    tokenizer = _tokenizer_node(loaded, corpus)
     segmenter = _segmenter_node(loaded, raw)
     words = _words_node(loaded, corpus, segmenter)
     shared = Shared(
@@ -162,7 +160,7 @@ def make_plan(loaded: LoadedRecipe, until: str | None = None) -> Plan:
             models[name] = model
     tasks = tuple(_planned_task(loaded, card, path, corpus, raw) for card, path in loaded.tasks)
     cells = tuple(_cells(loaded, shared, tasks))
-    measured = _fertility_nodes(corpus, segmenter, tokenizer, words) if recipe.segment else ()
+    measured = _fertility_nodes(loaded, corpus, segmenter, (tokenizer, words))
     return Plan(loaded, corpus, tokenizer, models, tasks, cells, raw, until, words, measured)
 
 
@@ -254,6 +252,17 @@ def _corpus_node(loaded: LoadedRecipe, raw: dict[str, RawFile]) -> Node | None:
     return Node(BUILD_CORPUS, spec, others)
 
 
+def _tokenizer_node(loaded: LoadedRecipe, corpus: Node | None) -> Node | None:
+    """The tokenizer that exists, or the one that the corpus trains."""
+    recipe = loaded.recipe
+    if recipe.tokenizer.kind == "hf":
+        return hf_tokenizer(recipe.tokenizer)
+    if corpus is None:
+        return None
+    spec = TokenizerSpec(subword=Subword(**picked(recipe.tokenizer, Subword)), language=recipe.language)
+    return Node(TRAIN_TOKENIZER, spec, {"corpus": corpus})
+
+
 def _segmenter_node(loaded: LoadedRecipe, raw: dict[str, RawFile]) -> Node | None:
     """What tells words, where it is not white space."""
     if loaded.recipe.segmenter is None:
@@ -279,13 +288,14 @@ def _in_words(corpus: Node, segmenter: Node | None) -> dict[str, Node]:
     return {"corpus": corpus} | ({"segmenter": segmenter} if segmenter else {})
 
 
-def _fertility_nodes(corpus: Node | None, segmenter: Node | None, *tokenizers: Node | None) -> tuple[Node, ...]:
-    """The measurements of tokenizers by words."""
-    if corpus is None:
+def _fertility_nodes(
+    loaded: LoadedRecipe, corpus: Node | None, segmenter: Node | None, tokenizers: Iterable[Node | None]
+) -> tuple[Node, ...]:
+    """The measurements of tokenizers. Without `segment`: of one that exists, for training measures the others."""
+    segmented = loaded.recipe.segment is not None
+    if corpus is None or not (segmented or loaded.recipe.tokenizer.kind == "hf"):
         return ()
-    inputs = _in_words(corpus, segmenter)
-    found = (tokenizer for tokenizer in tokenizers if tokenizer is not None)
-    return tuple(Node(MEASURE_FERTILITY, FertilitySpec(), {**inputs, "tokenizer": tokenizer}) for tokenizer in found)
+    return tuple(fertility(each, corpus, segmenter, segmented=segmented) for each in tokenizers if each is not None)
 
 
 def _gpt2_node(loaded: LoadedRecipe, raw: dict[str, RawFile]) -> Node | None:

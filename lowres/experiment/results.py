@@ -21,7 +21,7 @@ from lowres.experiment.records import (
     TaskRecord,
 )
 from lowres.store import Store, disk_faults
-from lowres.tokenizers.spec import READ_GPT2_TOKENIZER, TRAIN_WORD_TOKENIZER
+from lowres.tokenizers.spec import READ_GPT2_TOKENIZER, READ_HF_TOKENIZER, TRAIN_WORD_TOKENIZER
 
 
 class RunFolder:
@@ -170,6 +170,8 @@ class RunFolder:
             return {}
         if node.stage is TRAIN_WORD_TOKENIZER:
             name = "words"
+        elif node.stage is READ_HF_TOKENIZER:
+            name = f"Hugging Face {facts.get('model', '')}"
         else:
             gpt2 = node.stage is READ_GPT2_TOKENIZER
             name = "GPT-2 BPE" if gpt2 else f"SentencePiece {node.spec.hashed()['subword']['model']}"

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lowres.artifacts import read_json
 from lowres.errors import DataError
-
-LEAST_PIECES = 256
+from lowres.tokenizers.sampling import Sampler
+from lowres.tokenizers.spec import CANNOT_DRAW, LEAST_PIECES
 
 
 class Tokenizer(Protocol):
@@ -42,8 +42,27 @@ class Tokenizer(Protocol):
         ...
 
 
+@runtime_checkable
+class DrawsSubwords(Protocol):
+    """A tokenizer that can cut a text in other ways than its best one."""
+
+    def sampler(self, alpha: float) -> Sampler:
+        """What draws them; see lowres.tokenizers.sampling."""
+        ...
+
+
+def sampler_of(tokenizer: Tokenizer, alpha: float) -> Sampler | None:
+    """The sampler of a tokenizer; None with alpha 0. Raises DataError where it cannot draw."""
+    if not alpha:
+        return None
+    if not isinstance(tokenizer, DrawsSubwords):
+        raise DataError(f"subword_sampling is {alpha:g}, and a {type(tokenizer).__name__} {CANNOT_DRAW}")
+    return tokenizer.sampler(alpha)
+
+
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer in `folder` (`lowres_tokenizer.json` says which kind: "subword", "word", "gpt2" or "fastai").
+    """The tokenizer in `folder` (`lowres_tokenizer.json` says which kind: "subword", "word", "gpt2", "hf" or
+    "fastai").
 
     Raises DataError where there is none, or where it has fewer than 256 pieces: transformers has been seen to return a
     one-token tokenizer, without a word, for files it could not find.
@@ -60,6 +79,10 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         from lowres.tokenizers.gpt2 import Gpt2Tokenizer
 
         tokenizer = Gpt2Tokenizer.load(folder)
+    elif kind == "hf":
+        from lowres.tokenizers.huggingface import HfTokenizer
+
+        tokenizer = HfTokenizer.load(folder)
     elif kind == "word":
         from lowres.tokenizers.words import WordTokenizer
 
@@ -69,7 +92,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
         tokenizer = FastaiTokenizer.load(folder)
     else:
-        raise DataError(f"{path}: kind is {kind!r}; it must be 'subword', 'word', 'gpt2' or 'fastai'")
+        raise DataError(f"{path}: kind is {kind!r}; it must be 'subword', 'word', 'gpt2', 'hf' or 'fastai'")
     if tokenizer.vocab_size < LEAST_PIECES:
         raise DataError(f"{folder}: a tokenizer of {tokenizer.vocab_size} pieces; at least {LEAST_PIECES} are needed")
     return tokenizer

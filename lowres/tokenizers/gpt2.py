@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from lowres.artifacts import write_json
 from lowres.errors import DataError
-from lowres.tokenizers.base import LEAST_PIECES
+from lowres.tokenizers.spec import LEAST_PIECES
 
 END_OF_TEXT = "<|endoftext|>"
 _ENCODER_FILE, _MERGES_FILE, _ABOUT_FILE = "encoder.json", "vocab.bpe", "lowres_tokenizer.json"

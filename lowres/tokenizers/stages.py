@@ -12,8 +12,16 @@ import pyarrow.parquet as pq
 from lowres.artifacts import Corpus, Run
 from lowres.errors import DataError
 from lowres.text.words import Splitter, load_splitter
-from lowres.tokenizers.base import LEAST_PIECES, Tokenizer, load_tokenizer
-from lowres.tokenizers.spec import FertilitySpec, Gpt2Spec, PackSpec, TokenizerSpec, WordTokenizerSpec
+from lowres.tokenizers.base import Tokenizer, load_tokenizer
+from lowres.tokenizers.spec import (
+    LEAST_PIECES,
+    FertilitySpec,
+    Gpt2Spec,
+    HfSpec,
+    PackSpec,
+    TokenizerSpec,
+    WordTokenizerSpec,
+)
 
 PACKED_SPLITS = ("train", "valid")
 _BATCH_CHARS = 1 << 16
@@ -88,8 +96,9 @@ def measure_fertility(inputs: Mapping[str, Path], spec: FertilitySpec, run: Run)
 
     Notes fertility (tokens a word between spaces), segmented_fertility (tokens a word of the segmenter),
     segmented_words_per_sentence, tokens_per_character, tokens_per_byte and unknown_rate.
+    Those of segmented words are left out where `spec.segmented` is false.
     """
-    splitter = load_splitter(inputs.get("segmenter"))
+    splitter = load_splitter(inputs.get("segmenter")) if spec.segmented else None
     tokenizer = load_tokenizer(inputs["tokenizer"])
     run.note(**measure(tokenizer, Corpus(inputs["corpus"]), "valid", _MEASURED_BYTES, splitter).facts())
 
@@ -101,6 +110,26 @@ def read_gpt2_tokenizer(inputs: Mapping[str, Path], spec: Gpt2Spec, run: Run) ->
     tokenizer = Gpt2Tokenizer(run.file(spec.encoder_sha256).read_bytes(), run.file(spec.merges_sha256).read_bytes())
     tokenizer.save(run.out)
     run.note(vocab_size=tokenizer.vocab_size)
+
+
+def read_hf_tokenizer(inputs: Mapping[str, Path], spec: HfSpec, run: Run) -> None:
+    """Copies a `tokenizer.json`. Notes vocab_size, model, bos, pad, unk and the file's sha256.
+
+    Raises DataError where its bytes are not those that were named.
+    """
+    from lowres.tokenizers.definition import Roles
+    from lowres.tokenizers.huggingface import HfTokenizer
+
+    try:
+        content = Path(spec.path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{spec.path}: cannot be read ({error.strerror}); put the tokenizer back there") from error
+    if hashlib.sha256(content).hexdigest() != spec.sha256:
+        raise DataError(f"{spec.path}: its bytes changed since the run was planned; start the run again")
+    tokenizer = HfTokenizer(content, Roles(spec.bos, spec.pad, spec.unk))
+    tokenizer.save(run.out)
+    roles = {"bos": spec.bos, "pad": spec.pad, "unk": spec.unk}
+    run.note(vocab_size=tokenizer.vocab_size, model=tokenizer.kind, sha256=spec.sha256, **roles)
 
 
 def pack_tokens(inputs: Mapping[str, Path], spec: PackSpec, run: Run) -> None:

@@ -23,6 +23,7 @@ import sentencepiece
 from lowres.artifacts import read_json, write_json
 from lowres.errors import DataError
 from lowres.tokenizers.rules import ESC, MAJ, REP, SPACE_SYMBOL, UP, WREP, Rules
+from lowres.tokenizers.sampling import Sampler, Vocabulary
 from lowres.tokenizers.spec import Subword
 
 CONTROL = ("xxunk", "xxpad", "xxbos", "xxeos")
@@ -31,6 +32,7 @@ RESERVED = (*CONTROL, *MARKS.values(), "\n")
 """The pieces with ids 0 to 9."""
 
 _NAME_IN_TEXT = re.compile(f"xx(?={'|'.join(name[2:] for name in RESERVED[:-1])})")
+_MARK_OR_BREAK = re.compile(f"({'|'.join(MARKS.values())}|\n)")
 _BYTE_PIECE = re.compile("<0x([0-9A-F]{2})>")
 _MODEL_FILE, _ABOUT_FILE = "spm.model", "lowres_tokenizer.json"
 _MAX_LINE_BYTES = 1 << 24  # the library's default of 4192 leaves longer lines out without a word
@@ -79,6 +81,27 @@ class SubwordTokenizer:
         marked = b"".join([surfaces[i] for i in ids]).decode("utf-8", "replace")
         text = self.rules.unmark(marked.replace(ESC + "x", "x"))
         return text.removeprefix(" ").replace("\n ", "\n")
+
+    def sampler(self, alpha: float) -> Sampler:
+        """What draws other segmentations than encode's. Marks and line breaks are always one piece."""
+        size, processor = range(self.vocab_size), self._processor
+        kept = [i for i in size if i >= len(RESERVED) and not processor.is_byte(i) and not processor.is_unused(i)]
+        pieces = {i: self.pieces[i] for i in kept}
+        return Sampler(
+            Vocabulary(
+                ids={piece: i for i, piece in pieces.items()},
+                scores={piece: float(processor.get_score(i)) for i, piece in pieces.items()},
+                unk_id=RESERVED.index("xxunk"),
+                byte_ids=[i for i in size if processor.is_byte(i)],
+            ),
+            alpha,
+            self._parts,
+        )
+
+    def _parts(self, text: str) -> list[str | int]:
+        """A text as SentencePiece is given it, with the ids of marks and line breaks in place of their names."""
+        parts = _MARK_OR_BREAK.split(self._spell(text))
+        return [RESERVED.index(part) if place % 2 else part for place, part in enumerate(parts) if part]
 
     def unknown_bytes(self, text: str) -> int:
         """UTF-8 bytes that the xxunks of `text` hide. A repetition counts once: xxrep keeps its number."""

@@ -1,9 +1,9 @@
 import json
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from syllables import document, write_corpus
 from tokenizers import pre_tokenizers
 
 from lowres.artifacts import PackedTokens, Run
@@ -12,51 +12,6 @@ from lowres.tokenizers import stages
 from lowres.tokenizers.base import load_tokenizer
 from lowres.tokenizers.gpt2 import END_OF_TEXT, Gpt2Tokenizer
 from lowres.tokenizers.spec import Gpt2Spec, PackSpec, Subword, TokenizerSpec
-
-ONSETS = ["b", "c", "ch", "đ", "g", "h", "kh", "l", "m", "n", "ng", "nh", "ph", "s", "t", "th", "tr", "v", "x", "d"]
-RIMES = [
-    "a",
-    "à",
-    "ả",
-    "an",
-    "anh",
-    "ao",
-    "ay",
-    "ê",
-    "ế",
-    "iên",
-    "inh",
-    "ô",
-    "ông",
-    "ốt",
-    "ươn",
-    "ường",
-    "uy",
-    "ữ",
-    "ấy",
-]
-SYLLABLES = [onset + rime for onset in ONSETS for rime in RIMES]
-
-
-def document(n):
-    """Two lines of Vietnamese syllables, with capitals; no two documents are equal."""
-    words = [SYLLABLES[(n * n + k * 101) % len(SYLLABLES)] for k in range(60)]
-    return f"{words[0].capitalize()} {' '.join(words[1:30])}.\n{words[30].upper()} {' '.join(words[31:])}, số {n}."
-
-
-def write_corpus(folder, texts):
-    """A corpus as build_corpus leaves it."""
-    folder.mkdir()
-    for split, found in texts.items():
-        columns = {
-            "id": pa.array(range(7, 7 + len(found)), pa.int64()),
-            "title": pa.array([""] * len(found), pa.string()),
-            "text": pa.array(found, pa.string()),
-            "bytes": pa.array([len(text.encode()) for text in found], pa.int64()),
-            "split": pa.array([split] * len(found), pa.string()),
-        }
-        pq.write_table(pa.table(columns), folder / f"{split}.parquet")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,24 @@ def test_epochs_shuffle_documents_and_begin_at_gives_the_same_batches():
     assert sorted([*inputs, targets[-1]]) == sorted(DOCUMENTS.ids.tolist())
 
 
+def test_documents_that_are_cut_anew_are_those_of_the_epoch():
+    drawn: list[int] = []
+
+    def redraw(epoch: int) -> Documents:
+        drawn.append(epoch)
+        return Documents.of([[20 + epoch] * (n + epoch) for n in (5, 3, 9)], bos_id=2)
+
+    batches = LmBatches(DOCUMENTS, 2, 3, seed=5, backward=False, redraw=redraw)
+    assert batches.tokens == 28 and not drawn
+    batches.begin_at(4)
+    fourth = [x.tolist() for x, _ in batches]
+    assert {i for rows in fourth for row in rows for i in row} <= {2, 24} and batches.tokens == 30
+    batches.begin_at(1)
+    assert batches.tokens == 22 and len(batches) == len(list(batches)) == 4
+    batches.begin_at(4, 2)
+    assert [x.tolist() for x, _ in batches] == fourth[2:] and drawn == [4, 1, 4]
+
+
 def test_too_little_text_is_an_error():
     with pytest.raises(DataError, match="too few"):
         LmBatches(Documents.of([], 2), 4, 10, seed=None, backward=False)

@@ -84,7 +84,12 @@ def build_classifier(config: LmConfig, shape: Shape) -> SequentialRNN:
 
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], *, backward: bool) -> list[list[int]]:
     """The ids of each text behind bos; backward: from the text's end."""
-    return [[tokenizer.bos_id, *(ids[::-1] if backward else ids)] for ids in tokenizer.encode(texts)]
+    return behind_bos(tokenizer.encode(texts), tokenizer.bos_id, backward=backward)
+
+
+def behind_bos(texts: Sequence[Sequence[int]], bos_id: int, *, backward: bool) -> list[list[int]]:
+    """Encoded texts, each behind `bos_id`; backward: from the text's end."""
+    return [[bos_id, *(ids[::-1] if backward else ids)] for ids in texts]
 
 
 class UlmfitClassifier:

@@ -4,7 +4,7 @@ A loader's batches depend on its seed and on the epoch alone, never on what was 
 killed begins again at any batch: `begin_at(epoch, batch)`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,17 +48,34 @@ class LmBatches:
     """
 
     def __init__(
-        self, documents: Documents, batch_size: int, bptt: int, *, seed: int | None, backward: bool, device: str = "cpu"
+        self,
+        documents: Documents,
+        batch_size: int,
+        bptt: int,
+        *,
+        seed: int | None,
+        backward: bool,
+        device: str = "cpu",
+        redraw: Callable[[int], Documents] | None = None,
     ):
-        """With seed None: the stored order, always (for validation)."""
-        self.documents, self.bptt, self.seed, self.backward = documents, bptt, seed, backward
+        """With seed None: the stored order, always (for validation).
+
+        redraw: the documents of an epoch, where they are cut anew in each; then `len` and `tokens` are of the epoch
+        that was begun, and of `documents` before the first.
+        """
+        self.bptt, self.seed, self.backward, self.redraw = bptt, seed, backward, redraw
         self.device = torch.device(device)
+        self.batch_size = min(batch_size, max(1, (int(documents.offsets[-1]) - 1) // 8))
+        self._take(documents)
+        self._epoch, self._first = 0, 0
+        self._drawn: int | None = None
+
+    def _take(self, documents: Documents) -> None:
+        """Cuts the streams of an epoch."""
         total = int(documents.offsets[-1])
-        self.batch_size = min(batch_size, max(1, (total - 1) // 8))
-        self.length = (total - 1) // self.batch_size
+        self.documents, self.length = documents, (total - 1) // self.batch_size
         if self.length < 1:
             raise DataError(f"{total} tokens are too few to train a language model on; add text")
-        self._epoch, self._first = 0, 0
 
     def __len__(self) -> int:
         return -(-self.length // self.bptt)
@@ -70,6 +87,9 @@ class LmBatches:
 
     def begin_at(self, epoch: int, batch: int = 0) -> None:
         """The next iteration gives this epoch's batches from `batch` on."""
+        if self.redraw is not None and epoch != self._drawn:
+            self._take(self.redraw(epoch))
+            self._drawn = epoch
         self._epoch, self._first = epoch, batch
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -127,8 +147,13 @@ class ClassifierBatches:
         pad_id: int,
         chunk: int,
         device: str = "cpu",
+        redraw: Callable[[int], Sequence[Sequence[int]]] | None = None,
     ):
-        """texts: ids of each text, at least one. With seed None: by length, always (for validation)."""
+        """texts: ids of each text, at least one. With seed None: by length, always (for validation).
+
+        redraw: the ids of an epoch, where the texts are cut anew in each.
+        """
+        self.redraw, self._drawn = redraw, None
         self.texts, self.labels, self.batch_size = texts, np.asarray(labels, np.int64), batch_size
         self.seed, self.pad_id, self.chunk, self.device = seed, pad_id, chunk, torch.device(device)
         self._epoch, self._first = 0, 0
@@ -143,6 +168,8 @@ class ClassifierBatches:
 
     def begin_at(self, epoch: int, batch: int = 0) -> None:
         """The next iteration gives this epoch's batches from `batch` on."""
+        if self.redraw is not None and epoch != self._drawn:
+            self.texts, self._drawn = self.redraw(epoch), epoch
         self._epoch, self._first = epoch, batch
 
     def _cuts(self) -> list[int]:

@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from lowres.artifacts import Node, Spec, Stage
+from lowres.artifacts import Node, Spec, Stage, read_json
 from lowres.errors import RecipeError
 from lowres.families.contract import (
     EvaluateSpec,
@@ -26,7 +26,7 @@ from lowres.families.contract import (
 )
 from lowres.fingerprint import added_later, file_sha256
 from lowres.packages import is_package, open_package
-from lowres.tokenizers.spec import packed
+from lowres.tokenizers.spec import CANNOT_DRAW, packed
 
 Way = Literal["forward", "backward"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -128,6 +128,9 @@ class TuneSettings(Optimisation):
     """At least so many steps, by more epochs where the texts are few."""
     rate_factor: float = Field(default=1.3, ge=1)
     """Each layer's rate is the rate of the layer above over this."""
+    subword_sampling: float = added_later(0.0, neutral=0.0, ge=0, le=1)
+    """Over 0: every epoch cuts the training texts anew (lowres.tokenizers.sampling), with this alpha. Unigram: the
+    smaller, the more random. BPE: the probability that a merge is left out."""
 
 
 class TuneSpec(TuneSettings):
@@ -174,6 +177,8 @@ class ClassifierSettings(Spec):
     calibration: Literal["none", "temperature"] = added_later("none", neutral="none")
     """temperature: log probabilities are divided by one number, fitted on the subset's dev labels (Guo et al. 2017).
     The most probable label stays the same."""
+    subword_sampling: float = added_later(0.0, neutral=0.0, ge=0, le=1)
+    """As in TuneSettings, for the labelled training texts; dev and test texts are never sampled."""
 
 
 class ClassifierSpec(ClassifierSettings):
@@ -197,6 +202,8 @@ class UlmfitMethod(MethodBlock):
 
     @model_validator(mode="after")
     def _no_setting_is_idle(self) -> Self:
+        if self.samples and self.tokens == "word":
+            raise ValueError(f'{self.samples} is set and tokens is "word", which {CANNOT_DRAW}')
         if self.init in ("pretrain", "random"):
             return self
         idle = self.lm.model_fields_set - {"held_out_bytes"}
@@ -205,6 +212,12 @@ class UlmfitMethod(MethodBlock):
         if self.tokens == "word":
             raise ValueError("tokens has no effect where init is a folder; the tokenizer in it decides")
         return self
+
+    @property
+    def samples(self) -> str | None:
+        """The setting that asks for subword sampling, if one does."""
+        asked = {"tune": self.tune.subword_sampling, "classifier": self.classifier.subword_sampling}
+        return next((f"{table}.subword_sampling" for table, alpha in asked.items() if alpha), None)
 
 
 _ROOM = "lowres.families.ulmfit.stages"
@@ -250,13 +263,16 @@ def _ways(method: UlmfitMethod) -> tuple[Way, ...]:
 
 def _weights(method: UlmfitMethod, shared: Shared, way: Way) -> Node:
     if method.init not in ("pretrain", "random"):
-        return _read(_folder_of(method, way))
+        folder = _folder_of(method, way)
+        node = _read(folder)
+        _check_sampling(method, folder)
+        return node
     tokenizer = shared.words if method.tokens == "word" else shared.tokenizer
-    if shared.corpus is None or tokenizer is None:
-        raise RecipeError(f'init is "{method.init}" and the recipe has no corpus for its tokenizer; name a corpus')
-    if method.init == "random":
+    if tokenizer is not None and method.init == "random":
         spec = InitSpec(**picked(method.lm, InitSpec), direction=way, seed=shared.lm_seed)
         return Node(INIT_LM, spec, {"tokenizer": tokenizer})
+    if shared.corpus is None or tokenizer is None:
+        raise RecipeError(f'init is "{method.init}" and the recipe has no corpus for its tokenizer; name a corpus')
     inputs = {"packed": packed(shared.corpus, tokenizer), "tokenizer": tokenizer}
     spec = PretrainSpec(**picked(method.lm, PretrainSpec), direction=way, seed=shared.lm_seed)
     return Node(PRETRAIN_LM, spec, inputs)
@@ -284,6 +300,13 @@ def _read(folder: Path) -> Node:
         if not path.is_file():
             raise RecipeError(f'{path}: no such file; init is "pretrain", "random" or the folder of a language model')
     return _request(folder, _stamp(folder))
+
+
+def _check_sampling(method: UlmfitMethod, lm: Path) -> None:
+    """Raises RecipeError where the tokenizer of the model in `lm` cannot draw what the method asks for."""
+    kind = read_json(lm / "tokenizer" / "lowres_tokenizer.json")["kind"] if method.samples else "subword"
+    if kind != "subword":
+        raise RecipeError(f'{lm}: {method.samples} is set, and its tokenizer ("{kind}") {CANNOT_DRAW}')
 
 
 def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:

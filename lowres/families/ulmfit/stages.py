@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from fastai.text.models.core import SequentialRNN
 from lowres.artifacts import Corpus, Document, Manifest, PackedTokens, Run, Subset, Task, write_json
 from lowres.errors import DataError
 from lowres.families.contract import EvaluateSpec, PredictSpec, ReadSpec
-from lowres.families.ulmfit.classify import build_classifier, encode_texts, load, save_direction, save_frame
+from lowres.families.ulmfit.classify import behind_bos, build_classifier, encode_texts, load, save_direction, save_frame
 from lowres.families.ulmfit.config import LmConfig, Shape, read_config
 from lowres.families.ulmfit.data import ClassifierBatches, Documents, LmBatches
 from lowres.families.ulmfit.evaluate import held_out_loss
@@ -47,7 +47,7 @@ from lowres.families.ulmfit.spec import (
 from lowres.fingerprint import file_sha256
 from lowres.metrics.bits import held_out_texts
 from lowres.metrics.classification import label_indices
-from lowres.tokenizers.base import load_tokenizer
+from lowres.tokenizers.base import Tokenizer, load_tokenizer, sampler_of
 from lowres.training.calibration import fit_temperature
 from lowres.training.checkpoint import Checkpoints
 from lowres.training.classifier import TextPolicy, write_predictions
@@ -123,7 +123,9 @@ def tune_lm(inputs: Mapping[str, Path], spec: TuneSpec, run: Run) -> None:
     held = max(1, round(len(texts) * _VALID_SHARE))
     ids = tokenizer.encode([texts[k] for k in order])
     valid, train = Documents.of(ids[:held], tokenizer.bos_id), Documents.of(ids[held:], tokenizer.bos_id)
-    plan = _LmPlan(spec.seed, config, spec.epochs, spec.min_steps, spec.rate_factor)
+    drawn = _redrawn(tokenizer, [texts[k] for k in order[held:]], spec.subword_sampling, spec.seed)
+    redraw = drawn and (lambda epoch: Documents.of(drawn(epoch), tokenizer.bos_id))
+    plan = _LmPlan(spec.seed, config, spec.epochs, spec.min_steps, spec.rate_factor, redraw)
     journal = _train_lm(model, train, valid, spec, plan, run)
     write_lm(run.out, model, config, tokenizer)
     size = sum(len(texts[k].encode("utf-8")) for k in order[held:])
@@ -190,6 +192,8 @@ class _LmPlan:
     epochs: int
     min_steps: int = 0
     rate_factor: float = 1.0
+    redraw: Callable[[int], Documents] | None = None
+    """The training documents of an epoch, where they are cut anew in each."""
 
 
 def _start(run: Run, seed: int) -> None:
@@ -205,7 +209,7 @@ def _train_lm(
     """Trains `model` in place, from the checkpoint in run.work where there is one."""
     backward = plan.config.direction == "backward"
     cut = {"bptt": spec.bptt, "backward": backward, "device": run.device}
-    batches = LmBatches(train, spec.batch_size, seed=plan.seed, **cut)
+    batches = LmBatches(train, spec.batch_size, seed=plan.seed, redraw=plan.redraw, **cut)
     watched = LmBatches(valid, spec.batch_size, seed=None, **cut)
     epochs = enough_epochs(plan.epochs, len(batches), plan.min_steps)
     learn = lm_learner(model.to(run.device), batches, watched, spec)  # type: ignore[arg-type]
@@ -232,12 +236,14 @@ def _train_direction(
     put_weights(model[0].module, encoder, str(lm))  # type: ignore[arg-type]
     layout = {"pad_id": config.pad_id, "chunk": spec.bptt, "device": run.device}
     train, dev = texts
+    backward = config.direction == "backward"
+    drawn = _redrawn(tokenizer, [document.text for document in train], spec.subword_sampling, spec.seed)
+    again = drawn and (lambda epoch: behind_bos(drawn(epoch), tokenizer.bos_id, backward=backward))
     loaders: list[ClassifierBatches] = []
-    for documents, seed in ((train, spec.seed), (dev or train, None)):
-        backward = config.direction == "backward"
+    for documents, seed, redraw in ((train, spec.seed, again), (dev or train, None, None)):
         encoded = encode_texts(tokenizer, [document.text for document in documents], backward=backward)
         numbers = [shape.labels.index(str(document.label)) for document in documents]
-        loaders.append(ClassifierBatches(encoded, numbers, spec.batch_size, seed=seed, **layout))
+        loaders.append(ClassifierBatches(encoded, numbers, spec.batch_size, seed=seed, redraw=redraw, **layout))
     weights = _label_weights(train, shape.labels, spec.balance, run.device)
     learn = classifier_learner(model.to(run.device), loaders[0], loaders[1], spec, weights)
     phases = classifier_phases(spec, config.n_layers + 2, len(loaders[0]))
@@ -249,6 +255,14 @@ def _train_direction(
     fit_phases(learn, phases, journal)
     journal.log.keep(run.out / f"training-{config.direction}.jsonl")
     return model.eval(), config, journal
+
+
+def _redrawn(
+    tokenizer: Tokenizer, texts: Sequence[str], alpha: float, seed: int
+) -> Callable[[int], list[list[int]]] | None:
+    """The ids of training texts in an epoch, without bos, where they are cut anew in each; else None."""
+    sampler = sampler_of(tokenizer, alpha)
+    return None if sampler is None else lambda epoch: sampler.encode(texts, seed, epoch)
 
 
 def classifier_phases(spec: ClassifierSpec, groups: int, steps_per_epoch: int) -> list[Phase]:
