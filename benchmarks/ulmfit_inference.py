@@ -1,4 +1,4 @@
-"""Time of a classifier's encoder on one text, batch 1.
+"""Time of a classifier's encoder on one text, and of generation, batch 1.
 
     python benchmarks/ulmfit_inference.py [--tokens 64 400] [--threads 1] [--rounds 15]
 
@@ -14,6 +14,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from fastai.text.models.awdlstm import AWD_LSTM, WeightDropout
@@ -21,12 +23,14 @@ from torch import Tensor
 
 from lowres.experiment.results import processor_name
 from lowres.families.ulmfit.config import LmConfig, Shape, state_widths
+from lowres.families.ulmfit.generate import Generator
 from lowres.families.ulmfit.inference import Head, TorchEncoder, below, pooled
-from lowres.families.ulmfit.quantised import quantise
+from lowres.families.ulmfit.quantised import quantised
 from lowres.families.ulmfit.saved import build_lm, weights_of
 
 SIZES = {"qrnn": {"n_hid": 1552, "n_layers": 4}, "awd-lstm": {"n_hid": 1152, "n_layers": 3}}
 Reader = Callable[[list[int]], Tensor]
+_NO_TOKENIZER: Any = SimpleNamespace(pad_id=None, unk_id=None)
 
 
 class PlainQrnn(torch.nn.Module):
@@ -65,9 +69,7 @@ def readers(cell: str) -> dict[str, Reader]:
         cell=cell, emb_size=400, **SIZES[cell], precision="float32", vocab_size=15000, pad_id=1, direction="forward"
     )
     weights = below({name: tensor.detach() for name, tensor in weights_of(build_lm(config)).items()}, "0.")
-    small = dict(weights)
-    for name in [name for name, tensor in weights.items() if tensor.dim() == 2]:
-        small[name], small[f"{name}.scale"] = quantise(weights[name])
+    small = quantised(weights)
     shape = Shape(labels=("a", "b"), bptt=72, max_len=1440, drop_mult=0.0)
     found: dict[str, Reader] = {}
     if cell == "qrnn":
@@ -89,6 +91,50 @@ def readers(cell: str) -> dict[str, Reader]:
     if (graph := onnx_reader(config, weights)) is not None:
         found["float32 ONNX"] = graph
     return found
+
+
+def generators(cell: str) -> dict[str, Reader]:
+    """What is timed, by name: ids of a prompt -> scores behind each of as many tokens more, the likeliest each time.
+
+    "anew" reads the whole text again for every token, as fastai's LMLearner.predict does.
+    """
+    torch.manual_seed(0)
+    config = LmConfig(
+        cell=cell, emb_size=400, **SIZES[cell], precision="float32", vocab_size=15000, pad_id=1, direction="forward"
+    )
+    model = build_lm(config).eval()
+    weights = {name: tensor.detach() for name, tensor in weights_of(model).items()}
+
+    def plain(ids: list[int]) -> Tensor:
+        model.reset()
+        read, found = ids, []
+        for _ in ids:
+            found.append(model.decoder.scores(model(torch.tensor([read]))[0][0, -1]))
+            read = [int(found[-1].argmax())]
+        return torch.stack(found)
+
+    def anew(ids: list[int]) -> Tensor:
+        read, found = list(ids), []
+        for _ in ids:
+            model.reset()
+            found.append(model.decoder.scores(model(torch.tensor([read]))[0][0])[-1])
+            read.append(int(found[-1].argmax()))
+        return torch.stack(found)
+
+    timed: dict[str, Reader] = {"float32 modules, anew": anew, "float32 modules": plain}
+    for name, tensors in {"float32 generator": weights, "int8 generator": quantised(weights)}.items():
+        own = Generator(config, tensors, _NO_TOKENIZER)
+
+        def generate(ids: list[int], own: Generator = own) -> Tensor:
+            states, read, found = own.encoder.start(1), ids, []
+            for _ in ids:
+                hidden, states = own.encoder.read(torch.tensor([read]), states)
+                found.append(own.scores(hidden[:, -1]))
+                read = [int(found[-1].argmax())]
+            return torch.stack(found)
+
+        timed[name] = generate
+    return timed
 
 
 def onnx_reader(config: LmConfig, weights: dict[str, Tensor]) -> Reader | None:
@@ -136,15 +182,19 @@ def main() -> None:
     for cell in SIZES:
         timed = readers(cell)
         for tokens in options.tokens:
-            ids = torch.randint(10, 15000, (tokens,)).tolist()
-            with torch.inference_mode():
-                medians = timed_in_turn(timed, ids, options.rounds)
-            first = next(iter(medians.values()))
-            for name, (wall, processor) in medians.items():
-                ratios = f"{first[0] / wall:.1f} | {first[1] / processor:.1f}"
-                print(
-                    f"| {cell} | {tokens} | {name} | {wall * 1e3:.1f} | {processor * 1e3:.1f} | {ratios} |", flush=True
-                )
+            print_ratios(cell, f"{tokens}", timed, tokens, options.rounds)
+        print_ratios(cell, "64 behind 64", generators(cell), 64, max(3, options.rounds // 3))
+
+
+def print_ratios(cell: str, what: str, timed: dict[str, Reader], tokens: int, rounds: int) -> None:
+    """A row for each; ratios are over the first."""
+    ids = torch.randint(10, 15000, (tokens,)).tolist()
+    with torch.inference_mode():
+        medians = timed_in_turn(timed, ids, rounds)
+    first = next(iter(medians.values()))
+    for name, (wall, processor) in medians.items():
+        ratios = f"{first[0] / wall:.1f} | {first[1] / processor:.1f}"
+        print(f"| {cell} | {what} | {name} | {wall * 1e3:.1f} | {processor * 1e3:.1f} | {ratios} |", flush=True)
 
 
 def timed_in_turn(timed: dict[str, Reader], ids: list[int], rounds: int) -> dict[str, tuple[float, float]]:

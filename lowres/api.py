@@ -208,11 +208,14 @@ def _packaged(folder: Path, onnx: bool) -> Callable[[Path], Any]:
     return imported(str(own.onnx_loader if onnx else own.package_loader or own.loader))
 
 
-def load_generator(path: Path | str) -> Any:
-    """A language model from its folder, ready to continue text: `.generate(prompt, max_tokens, ...)`."""
+def load_generator(path: Path | str, *, int8: bool = False) -> Any:
+    """A language model from its folder, ready to continue text: `.generate(prompt, max_tokens, ...)`.
+
+    int8: by matrices of 8 bits. Raises DataError where the family has no such model.
+    """
     folder = Path(path)
     name = open_package(folder).family if is_package(folder) else Manifest.read(folder).stage.partition(".")[0]
     generator = family(name).generator
     if generator is None:
         raise DataError(f"{folder}: the family {name} has no language model that generates")
-    return imported(generator)(folder / "forward" if (folder / "forward").is_dir() else folder)
+    return imported(generator)(folder / "forward" if (folder / "forward").is_dir() else folder, int8)

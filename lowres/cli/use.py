@@ -97,6 +97,7 @@ def generate(
     top_k: Annotated[int, typer.Option(help="0: all tokens.")] = 50,
     top_p: Annotated[float, typer.Option(help="Nucleus: the likeliest tokens that hold this probability.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal text.")] = 0,
+    int8: Annotated[bool, typer.Option("--int8", help="By matrices of 8 bits, which is faster.")] = False,
     store: StoreFolder = None,
 ) -> None:
     """Let a run's language model go on from a prompt."""
@@ -114,4 +115,5 @@ def generate(
     print(f"lowres: {origin}", file=sys.stderr)
     policy = Normalisation.model_validate(read_toml(folder / "recipe.toml").get("normalisation", {}))
     start = normalise(prompt, policy)
-    print(load_generator(opened.path(record.id)).generate(start, tokens, temperature, top_k, top_p, seed))
+    generator = load_generator(opened.path(record.id), int8=int8)
+    print(generator.generate(start, tokens, temperature, top_k, top_p, seed))

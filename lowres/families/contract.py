@@ -51,8 +51,8 @@ class Family:
     language_model: the LM of a method, or None for a family without one.
     classifier: (method, shared, task node, subset node, seed) -> the node of a trained classifier.
     predict: the family's stage that predicts; its inputs are `classifier` and `task`, its spec is PredictSpec.
-    loader, generator: "module:function"; loader(path) -> lowres.training.classifier.Classifier, generator(path) ->
-    an object with generate(prompt, max_tokens, temperature, top_k, top_p, seed) -> str, or None.
+    loader, generator: "module:function"; loader(path) -> lowres.training.classifier.Classifier. generator(path, int8)
+    -> an object with generate(prompt, max_tokens, temperature, top_k, top_p, seed) -> str, or None.
     exporter, package_loader, onnx_loader: "module:function"; exporter(classifier's folder, new folder, Packing) writes
     what the loaders read from the new folder. None: a package holds the classifier's files as they are, for `loader`.
     importer: "module:function"; importer(folder, new folder or None) reads language models in layouts of others, writes

@@ -13,6 +13,7 @@ from lowres.families.ulmfit.data import pad_chunks
 from lowres.families.ulmfit.generate import load as load_generator
 from lowres.families.ulmfit.generate import pick
 from lowres.families.ulmfit.learning import Phase, fit_phases
+from lowres.families.ulmfit.saved import read_lm
 from lowres.families.ulmfit.spec import ClassifierSpec, InitSpec
 from lowres.families.ulmfit.stages import classifier_phases, init_lm, predict, train_classifier
 from lowres.training.classifier import TextPolicy
@@ -172,6 +173,24 @@ def test_generation_is_seeded_and_refuses_a_backward_model(lms):
     assert generator.generate("", 5, 0.0, 0, 1.0, 1) == generator.generate("", 5, 0.0, 0, 1.0, 9)
     with pytest.raises(DataError, match="backward"):
         load_generator(lms["lm_backward"])
+
+
+def test_generation_follows_the_network_and_in_8_bits_nearly(lms):
+    model, _, tokenizer = read_lm(lms["lm_forward"])
+    model.products = torch.float32
+    ids = tokenizer.encode(["Hà Nội"])[0]
+    with torch.no_grad():
+        for _ in range(12):
+            model.reset()
+            scores = model.decoder.scores(model(torch.tensor([[tokenizer.bos_id, *ids]]))[0][0, -1])
+            scores[[tokenizer.pad_id, tokenizer.unk_id]] = -torch.inf
+            ids.append(int(scores.argmax()))
+    exact, small = load_generator(lms["lm_forward"]), load_generator(lms["lm_forward"], int8=True)
+    assert exact.generate("Hà Nội", 12, 0.0) == tokenizer.decode(ids)
+    read = torch.tensor([[tokenizer.bos_id, *ids]])
+    near = [each.scores(each.encoder.read(read, each.encoder.start(1))[0][:, -1]) for each in (exact, small)]
+    shown = near[0].isfinite()
+    assert (near[0] - near[1])[shown].abs().max() < 0.05 * near[0][shown].std()
 
 
 def test_pick_keeps_to_top_k_and_top_p():

@@ -83,7 +83,9 @@ class Generator:
         return banned
 
 
-def load(folder: Path) -> Generator:
-    """The language model in a folder, ready to write."""
+def load(folder: Path, int8: bool = False) -> Generator:
+    """The language model in a folder, ready to write. Raises DataError for int8."""
+    if int8:
+        raise DataError(f"{folder}: a GPT-J, which generates in float32; leave --int8 out")
     params, config, tokenizer = load_lm(folder)
     return Generator({name: jnp.asarray(array) for name, array in params.items()}, config, tokenizer)

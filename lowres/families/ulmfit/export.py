@@ -10,7 +10,7 @@ from lowres.artifacts import read_json, write_json
 from lowres.families.contract import Packing
 from lowres.families.ulmfit.config import ExportConfig, Shape, read_config
 from lowres.families.ulmfit.inference import Head, TorchEncoder, below, read_weights
-from lowres.families.ulmfit.quantised import quantise
+from lowres.families.ulmfit.quantised import quantised
 
 _ENCODER = "0.module."
 _LEFT_OUT = ("encoder_dp.emb.weight", "num_batches_tracked")  # the embedding once more; a count that nothing reads
@@ -35,12 +35,8 @@ def export_classifier(source: Path, out: Path, packing: Packing) -> None:
             head = Head.of(below(weights, "1."))
             write_graph(out / f"{config.direction}.onnx", config, below(weights, _ENCODER), head)
         TorchEncoder(config, below(weights, _ENCODER))  # KeyError here, and not at the first prediction
-        for name, tensor in weights.items():
-            full = f"{config.direction}.{name}"
-            if packing.int8 and name.startswith(_ENCODER) and tensor.dim() == 2:
-                written[full], written[f"{full}.scale"] = quantise(tensor)
-            else:
-                written[full] = tensor
+        packed = quantised(weights, _ENCODER) if packing.int8 else weights
+        written |= {f"{config.direction}.{name}": tensor for name, tensor in packed.items()}
     save_file(written, out / "model.safetensors", metadata={"format": "pt"})
     config = ExportConfig(shape=shape, directions=tuple(configs), weights="int8" if packing.int8 else "float32")
     write_json(out / "config.json", config.model_dump(mode="json"))

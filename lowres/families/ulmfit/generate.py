@@ -1,4 +1,4 @@
-"""Text from a language model, token by token."""
+"""Text from a language model, token by token, in plain torch without fastai."""
 
 from pathlib import Path
 
@@ -6,18 +6,21 @@ import torch
 from torch import Tensor
 
 from lowres.errors import DataError
-from lowres.families.ulmfit.models import MixedSequential
-from lowres.families.ulmfit.saved import read_lm
-from lowres.tokenizers.base import Tokenizer
+from lowres.families.ulmfit.config import LmConfig, read_config
+from lowres.families.ulmfit.inference import TorchEncoder, below, matrix_product, read_weights
+from lowres.families.ulmfit.quantised import quantised
+from lowres.tokenizers.base import Tokenizer, load_tokenizer
 
 
 class Generator:
-    """A forward language model that continues a text."""
+    """A forward language model that continues a text. weights: its tensors by name, float32, or int8 with `.scale`."""
 
-    def __init__(self, model: MixedSequential, tokenizer: Tokenizer):
-        self.model, self.tokenizer = model, tokenizer
+    def __init__(self, config: LmConfig, weights: dict[str, Tensor], tokenizer: Tokenizer):
+        encoder = below(weights, "0.")
+        self.encoder, self.tokenizer = TorchEncoder(config, encoder), tokenizer
+        self._scores = matrix_product(encoder, "encoder.weight", weights["1.decoder.bias"])
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def generate(
         self, prompt: str, max_tokens: int, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, seed: int = 0
     ) -> str:
@@ -28,20 +31,19 @@ class Generator:
         """
         draws = torch.Generator().manual_seed(seed)
         ids = self.tokenizer.encode([prompt])[0] if prompt else []
-        self.model.reset()
-        scores = self._read([self.tokenizer.bos_id, *ids])
+        states, read = self.encoder.start(1), [self.tokenizer.bos_id, *ids]
         for _ in range(max_tokens):
-            chosen = pick(scores, temperature, top_k, top_p, draws)
+            hidden, states = self.encoder.read(torch.tensor([read]), states)
+            chosen = pick(self.scores(hidden[:, -1]), temperature, top_k, top_p, draws)
             if chosen == self.tokenizer.bos_id:
                 break
             ids.append(chosen)
-            scores = self._read([chosen])
+            read = [chosen]
         return self.tokenizer.decode(ids)
 
-    def _read(self, ids: list[int]) -> Tensor:
-        """(vocabulary,) scores of the token after these; padding and <unk> are never chosen."""
-        hidden = self.model(torch.tensor([ids]))[0]
-        scores = self.model.decoder.scores(hidden[0, -1])
+    def scores(self, hidden: Tensor) -> Tensor:
+        """(1, width) -> (vocabulary,) scores of the next token; padding and <unk> are never chosen."""
+        scores = self._scores(hidden)[0]
         for barred in (self.tokenizer.pad_id, self.tokenizer.unk_id):
             if barred is not None:
                 scores[barred] = -torch.inf
@@ -60,9 +62,13 @@ def pick(scores: Tensor, temperature: float, top_k: int, top_p: float, draws: to
     return int(order[torch.multinomial(shares, 1, generator=draws)])
 
 
-def load(path: Path) -> Generator:
-    """The generator of a language model's folder. Raises DataError for a backward model."""
-    model, config, tokenizer = read_lm(path)
+def load(path: Path, int8: bool = False) -> Generator:
+    """The generator of a language model's folder. int8: its matrices are rounded to 8 bits, which is faster.
+
+    Raises DataError for a backward model.
+    """
+    config, tokenizer = read_config(path), load_tokenizer(path / "tokenizer")
     if config.direction == "backward":
         raise DataError(f"{path}: a backward language model cannot continue a text; name a forward one")
-    return Generator(model, tokenizer)
+    weights = read_weights(path / "model.safetensors")
+    return Generator(config, quantised(weights) if int8 else weights, tokenizer)

@@ -51,15 +51,10 @@ class TorchEncoder:
         for k in range(config.n_layers):
             if config.cell == "qrnn":
                 linear = f"rnns.{k}.layers.0.linear"
-                product = _product(weights, f"{linear}.weight_raw", weights[f"{linear}.module.bias"])
+                product = matrix_product(weights, f"{linear}.weight_raw", weights[f"{linear}.module.bias"])
                 self.layers.append(_Qrnn(product, two=k == 0 and config.window == 2, zoneout=config.zoneout))
-            elif weights[f"rnns.{k}.weight_hh_l0_raw"].dtype != torch.int8:
-                names = ("module.weight_ih_l0", "weight_hh_l0_raw", "module.bias_ih_l0", "module.bias_hh_l0")
-                self.layers.append(_NativeLstm([weights[f"rnns.{k}.{name}"] for name in names]))
             else:
-                bias = weights[f"rnns.{k}.module.bias_ih_l0"] + weights[f"rnns.{k}.module.bias_hh_l0"]
-                product = _product(weights, f"rnns.{k}.module.weight_ih_l0", bias)
-                self.layers.append(_Lstm(product, _product(weights, f"rnns.{k}.weight_hh_l0_raw", None)))
+                self.layers.append(_lstm_layer(weights, k))
 
     def start(self, rows: int) -> States:
         """Zeros."""
@@ -81,7 +76,8 @@ def _rows(weights: Mapping[str, Tensor], name: str) -> Product:
     return lambda ids: F.embedding(ids, weight)
 
 
-def _product(weights: Mapping[str, Tensor], name: str, bias: Tensor | None) -> Product:
+def matrix_product(weights: Mapping[str, Tensor], name: str, bias: Tensor | None) -> Product:
+    """X -> x @ weight.T + bias for the matrix `name`, float32, or int8 with its `.scale`."""
     weight = weights[name]
     if weight.dtype == torch.int8:
         return Int8Product(weight, weights[f"{name}.scale"], bias)
@@ -117,21 +113,8 @@ class _Qrnn:
 
 
 @dataclass(frozen=True)
-class _NativeLstm:
-    """An LSTM layer by torch's own kernel. weights: W_ih, W_hh, b_ih, b_hh, gates in the order i, f, g, o."""
-
-    weights: list[Tensor]
-
-    def __call__(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """x: (time, rows, width)."""
-        start = [part[None] for part in state]
-        out, h, c = torch.lstm(x, start, self.weights, True, 1, 0.0, False, False, False)
-        return out, (h[0], c[0])
-
-
-@dataclass(frozen=True)
 class _Lstm:
-    """An LSTM layer whose products are of 8 bits; gates in torch's order i, f, g, o."""
+    """An LSTM layer step by step; gates in torch's order i, f, g, o."""
 
     product: Product
     recurrent: Product
@@ -146,6 +129,34 @@ class _Lstm:
             c = f.sigmoid_() * c + i.sigmoid_() * g.tanh_()
             h = torch.mul(torch.tanh(c), o.sigmoid_(), out=h_t)
         return out, (h.clone(), c)
+
+
+@dataclass(frozen=True)
+class _NativeLstm:
+    """An LSTM layer by torch's own kernel, which packs its weights anew at every call: `stepwise` does single steps.
+
+    weights: W_ih, W_hh, b_ih, b_hh, gates in the order i, f, g, o.
+    """
+
+    weights: list[Tensor]
+    stepwise: _Lstm
+
+    def __call__(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """x: (time, rows, width)."""
+        if len(x) == 1:
+            return self.stepwise(x, state)
+        start = [part[None] for part in state]
+        out, h, c = torch.lstm(x, start, self.weights, True, 1, 0.0, False, False, False)
+        return out, (h[0], c[0])
+
+
+def _lstm_layer(weights: Mapping[str, Tensor], layer: int) -> "_Lstm | _NativeLstm":
+    own = f"rnns.{layer}"
+    names = [f"{own}.{name}" for name in ("module.weight_ih_l0", "weight_hh_l0_raw")]
+    biases = [weights[f"{own}.module.{name}"] for name in ("bias_ih_l0", "bias_hh_l0")]
+    stepwise = _Lstm(matrix_product(weights, names[0], biases[0] + biases[1]), matrix_product(weights, names[1], None))
+    matrices = [weights[name] for name in names]
+    return stepwise if matrices[1].dtype == torch.int8 else _NativeLstm([*matrices, *biases], stepwise)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ The products add 8-bit numbers up in 32 bits, exactly, by torch's own integer pr
 a processor with VNNI, and a quarter of the memory traffic. torch's quantised tensors are on their way out (they warn).
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,17 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
     """(rows, columns) float32 -> int8 of the same shape and (rows,) float32: weight is about int8 * scale a row."""
     scale = (weight.abs().amax(1) / _MOST).clamp(min=torch.finfo(torch.float32).tiny)
     return (weight / scale[:, None]).round().clamp(-_MOST, _MOST).to(torch.int8), scale
+
+
+def quantised(weights: Mapping[str, Tensor], under: str = "") -> dict[str, Tensor]:
+    """The tensors, with every matrix whose name begins with `under` as int8 and its scales as `<name>.scale`."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        if name.startswith(under) and tensor.dim() == 2:
+            found[name], found[f"{name}.scale"] = quantise(tensor)
+        else:
+            found[name] = tensor
+    return found
 
 
 class Int8Product:
