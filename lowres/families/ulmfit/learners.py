@@ -148,7 +148,7 @@ def classifier_learner(
     shape = Shape(labels=texts.labels, bptt=spec.bptt, max_len=spec.max_len, drop_mult=spec.drop_mult)
     torch.manual_seed(seed)
     learn, config, cycles = prepare_classifier(folder, shape, (texts.train, texts.dev), spec, device)
-    choose(config, device).use(learn.model)
+    choose(config, device).use(learn.model)  # type: ignore[arg-type]
     tokenizer = load_tokenizer(folder / "tokenizer")
     show_labels(learn.dls, tokenizer, texts.labels, backward=config.direction == "backward")
     origin = ClassifierOrigin(config, tokenizer, spec, tuple(cycles), shape, texts.policy, texts.dev)
@@ -157,7 +157,8 @@ def classifier_learner(
 
 def phases(learn: Learner) -> list[Phase]:
     """The fits that a recipe with the Learner's settings would do, each for `fit_phase`."""
-    return list((_origin(learn, LmOrigin) or _origin(learn, ClassifierOrigin) or _stranger("phases")).phases)
+    origin = _origin(learn, LmOrigin) or _origin(learn, ClassifierOrigin)
+    return list((origin or _stranger("phases")).phases)
 
 
 # --- saving ----------------------------------------------------------------------------------------------------------
@@ -209,7 +210,10 @@ def _ids(origin: ClassifierOrigin, texts: ClassifierOrigin) -> list[list[int]]:
 def _made(learn: Any, kind: type[Origin], what: str) -> list[tuple[Any, Origin]]:
     """Learners with their origins. Raises DataError for those of another kind, and for two of one direction."""
     learners = [learn] if isinstance(learn, Learner) else list(learn)
-    made = [(one, _origin(one, kind) or _stranger(what)) for one in learners]
+    made = []
+    for one in learners:
+        origin = _origin(one, kind)
+        made.append((one, _stranger(what) if origin is None else origin))
     ways = [origin.config.direction for _, origin in made]
     if len(set(ways)) != len(ways) or not ways:
         raise DataError(f"{what}: it takes one Learner, or a forward and a backward one; here are {ways}")

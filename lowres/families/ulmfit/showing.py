@@ -106,7 +106,7 @@ def _label_rows(
 ) -> list[dict[str, str]]:
     columns = {"label": targets} | ({} if predicted is None else {"predicted": predicted})
     return [
-        {"text": _text(tokenizer, backward, inputs[row])} | {name: labels[k[row]] for name, k in columns.items()}
+        {"text": _text(tokenizer, backward, inputs[row])} | {name: labels[int(k[row])] for name, k in columns.items()}
         for row in range(min(most, len(inputs)))
     ]
 

@@ -198,7 +198,7 @@ def held_back(texts: Sequence[str], seed: int) -> tuple[list[str], list[str]]:
     """(texts to train on, texts to watch the loss by): one in ten is watched, one at least."""
     order = np.random.default_rng([seed, 1]).permutation(len(texts))
     held = max(1, round(len(texts) * _VALID_SHARE))
-    return [texts[k] for k in order[held:]], [texts[k] for k in order[:held]]
+    return [texts[int(k)] for k in order[held:]], [texts[int(k)] for k in order[:held]]
 
 
 def lm_texts(
@@ -281,11 +281,12 @@ def _train_direction(
     total = sum(phase.epochs for phase in phases) * learn.dls.train.tokens
     checkpoints = Checkpoints(run.work / config.direction)
     paths = paths_for(config, run.device, checkpoints)
-    paths.use(learn.model)
+    model: Any = learn.model
+    paths.use(model)
     journal = Journal(run, checkpoints, total, f"classifier, {config.direction}", paths, spec.early_stopping)
     fit_phases(learn, phases, journal)
     journal.log.keep(run.out / f"training-{config.direction}.jsonl")
-    return learn.model.eval(), config, journal
+    return model.eval(), config, journal
 
 
 def _redrawn(
