@@ -19,6 +19,8 @@ from lowres.families.ulmfit.saved import read_lm
 from lowres.families.ulmfit.spec import ClassifierSpec, PretrainSpec, TuneSpec, UlmfitMethod, _read
 from lowres.families.ulmfit.stages import pretrain_lm, read_lm_folder, train_classifier, tune_lm
 from lowres.tokenizers.base import load_tokenizer
+from lowres.tokenizers.spec import Subword
+from lowres.tokenizers.subword import train_subword
 
 matplotlib.use("Agg")
 SIZES = {"emb_size": 16, "n_hid": 24, "n_layers": 2}
@@ -103,6 +105,14 @@ def test_a_classifier_gives_the_predictions_of_the_stage(labels, lm, task, subse
     assert all(torch.equal(tensors[name], tensor) for name, tensor in stage.named_parameters())
 
 
+def test_a_search_leaves_no_trace_in_a_scaled_training(packed, tokenizer):
+    learn = quiet(lm_learner(packed, tokenizer, precision="float16", **TINY))
+    learn.lr_find(show_plot=False, num_it=30, end_lr=1e30)
+    assert (learn.loss_scale.scale, learn.loss_scale.good_steps) == (2.0**16, 0)
+    learn.fit_one_cycle(1)
+    assert learn.loss_scale.good_steps > 10
+
+
 # --- what fastai's own methods do ------------------------------------------------------------------------------------
 
 
@@ -185,7 +195,8 @@ def test_a_saved_language_model_is_an_init_and_generates(tokens, tmp_path, new_r
         lm_learner(["a"], lm=folder)
 
 
-def test_two_directions_are_saved_and_read_as_one(task, tokenizer, tmp_path):
+def test_two_directions_are_saved_and_read_as_one(task, corpus, tokenizer, tmp_path):
+    fewer = train_subword(Corpus(corpus).texts("train"), Subword(vocab_size=400), "vie")
     texts = [document.text for document in Task(task).split("train")]
     pairs = [(document.text, document.label) for document in Task(task).split("train")[:24]]
     ways = ("forward", "backward")
@@ -198,9 +209,13 @@ def test_two_directions_are_saved_and_read_as_one(task, tokenizer, tmp_path):
     assert both.labels == ("tiêu cực", "tích cực") and both.model.shape.temperature != 1.0
     with pytest.raises(DataError, match="one Learner, or a forward and a backward"):
         save_classifier([made[0], made[0]], tmp_path / "twice")
-    other = classifier_learner(lms, pairs, pairs, direction="backward", max_len=7)
-    with pytest.raises(DataError, match="differ in labels"):
-        save_classifier([made[0], other], tmp_path / "differ")
+    other = save_lm(lm_learner(texts, fewer, direction="backward", **TINY), tmp_path / "other")
+    for stranger in (
+        classifier_learner(lms, pairs, pairs, direction="backward", max_len=7),
+        classifier_learner(other, pairs, calibration="temperature"),
+    ):
+        with pytest.raises(DataError, match="differ in labels, settings, text policy or tokenizer"):
+            save_classifier([made[0], stranger], tmp_path / "differ")
     assert not (tmp_path / "differ").exists() and not (tmp_path / "twice").exists()
 
 
@@ -213,6 +228,8 @@ def test_mistakes_are_one_line(lm, tokenizer, task, subset, labels, tmp_path):
         lm_learner(["một hai"], tokenizer, n_layer=2)
     with pytest.raises(RecipeError, match="lm_learner with lm: n_hid: unknown key"):
         lm_learner(["một hai"], lm=lm, n_hid=2)
+    with pytest.raises(RecipeError, match="EarlyStoppingCallback"):
+        classifier_learner(lm, pairs, early_stopping=1)
     with pytest.raises(RecipeError, match="give a tokenizer, or lm"):
         lm_learner(["một hai"])
     with pytest.raises(DataError, match="too few"):

@@ -28,7 +28,7 @@ from fastai.callback.progress import ProgressCallback
 from fastai.learner import Learner, Recorder
 from fastai.text.learner import LMLearner, TextLearner
 
-from lowres.artifacts import Corpus, Document, PackedTokens, Subset, Task
+from lowres.artifacts import Corpus, PackedTokens, Subset, Task
 from lowres.cards import validated
 from lowres.errors import DataError, RecipeError
 from lowres.families.contract import Packing
@@ -42,7 +42,7 @@ from lowres.families.ulmfit.saved import build_lm, parameter_count, read_lm, wri
 from lowres.families.ulmfit.showing import show_labels, show_tokens
 from lowres.families.ulmfit.spec import DEFAULT_TUNE_EPOCHS, ClassifierSpec, PretrainSpec, TuneSpec, Way
 from lowres.families.ulmfit.stages import calibrate, prepare_classifier, prepare_lm
-from lowres.families.ulmfit.texts import Pairs, labelled, lm_documents
+from lowres.families.ulmfit.texts import Labelled, Pairs, labelled, lm_documents
 from lowres.packages import CARD, Kind, is_package, new_folder, open_package, write_manifest
 from lowres.text.normalise import Normalisation
 from lowres.tokenizers.base import Tokenizer, load_tokenizer
@@ -61,15 +61,14 @@ class LmOrigin:
 
 @dataclass(frozen=True)
 class ClassifierOrigin:
-    """What a classifier's Learner was made from: `learn.origin`. dev: the texts that are watched."""
+    """What a classifier's Learner was made from: `learn.origin`. texts: prepared, with their labels and policy."""
 
     config: LmConfig
     tokenizer: Tokenizer
     spec: ClassifierSpec
     phases: tuple[Phase, ...]
     shape: Shape
-    policy: TextPolicy
-    dev: tuple[Document, ...]
+    texts: Labelled
 
 
 Origin = TypeVar("Origin", LmOrigin, ClassifierOrigin)
@@ -110,6 +109,7 @@ def lm_learner(
     else:
         spec = validated(TuneSpec, {"epochs": DEFAULT_TUNE_EPOCHS, **settings, "seed": seed}, "lm_learner with lm")
         model, config, pieces = read_lm(_lm_folder(lm, direction), spec.drop_mult)
+    _early_stopping_is_a_callback(spec)
     documents = lm_documents(texts, valid, pieces, normalisation or Normalisation(), seed)
     learn, phase = prepare_lm(model, documents, spec, config, device)
     choose(config, device).use(model, learn.loss_func)  # type: ignore[arg-type]
@@ -144,6 +144,7 @@ def classifier_learner(
     folder = _lm_folder(lm, direction)
     wanted = {**settings, "direction": read_config(folder).direction, "seed": seed}
     spec = validated(ClassifierSpec, wanted, "classifier_learner")
+    _early_stopping_is_a_callback(spec)
     texts = labelled(train, dev, labels, policy)
     shape = Shape(labels=texts.labels, bptt=spec.bptt, max_len=spec.max_len, drop_mult=spec.drop_mult)
     torch.manual_seed(seed)
@@ -151,7 +152,7 @@ def classifier_learner(
     choose(config, device).use(learn.model)  # type: ignore[arg-type]
     tokenizer = load_tokenizer(folder / "tokenizer")
     show_labels(learn.dls, tokenizer, texts.labels, backward=config.direction == "backward")
-    origin = ClassifierOrigin(config, tokenizer, spec, tuple(cycles), shape, texts.policy, texts.dev)
+    origin = ClassifierOrigin(config, tokenizer, spec, tuple(cycles), shape, texts)
     return _for_notebooks(learn, origin, metrics, cbs)
 
 
@@ -188,23 +189,25 @@ def save_classifier(learn: TextLearner | Sequence[TextLearner], folder: Path | s
     made = _made(learn, ClassifierOrigin, "save_classifier")
     first = made[0][1]
     for _, other in made[1:]:
-        if (other.shape, other.policy) != (first.shape, first.policy) or _ids(other, first) != _ids(first, first):
+        same = (other.shape, other.texts.policy) == (first.shape, first.texts.policy)
+        if not same or _ids(other, first) != _ids(first, first):
             raise DataError("save_classifier: the two differ in labels, settings, text policy or tokenizer")
     with new_folder(Path(folder)) as building, tempfile.TemporaryDirectory() as place:
         source = Path(place)
         for one, origin in made:
             save_direction(source, origin.config, one.model)
         save_frame(source, first.shape, first.tokenizer)
-        first.policy.write(source)
+        first.texts.policy.write(source)
         if first.spec.calibration == "temperature":
-            calibrate(source, first.shape, first.dev)
+            calibrate(source, first.shape, first.texts.dev)
         export_classifier(source, building, Packing())
         _seal(building, "classifier", made)
     return Path(folder)
 
 
-def _ids(origin: ClassifierOrigin, texts: ClassifierOrigin) -> list[list[int]]:
-    return origin.tokenizer.encode([document.text for document in texts.dev])
+def _ids(origin: ClassifierOrigin, other: ClassifierOrigin) -> list[list[int]]:
+    """What the tokenizer of `origin` makes of some texts of `other`."""
+    return origin.tokenizer.encode([document.text for document in other.texts.train[:100]])
 
 
 def _made(learn: Any, kind: type[Origin], what: str) -> list[tuple[Any, Origin]]:
@@ -259,13 +262,16 @@ class _Passes(Callback):
     def __init__(self):
         self.passes = 0
         self._generators: list[torch.Tensor] = []
+        self._scale: tuple[float, int] | None = None
 
     def _searching(self) -> bool:
         return hasattr(self.learn, "lr_finder")
 
     def before_fit(self):
-        """Notes the generators' states before a search."""
+        """Notes the generators' states, and a float16 training's scale, before a search."""
+        scaling = getattr(self.learn, "loss_scale", None)
         if self._searching():
+            self._scale = (scaling.scale, scaling.good_steps) if scaling else None
             cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
             self._generators = [torch.get_rng_state(), *cuda]
 
@@ -278,7 +284,11 @@ class _Passes(Callback):
         self.passes += not self._searching()
 
     def after_fit(self):
-        """Puts the generators back after a search."""
+        """Puts them back after a search."""
+        if self._scale:
+            scaling: Any = self.learn.loss_scale  # type: ignore[union-attr]
+            scaling.scale, scaling.good_steps = self._scale
+            self._scale = None
         if self._generators:
             torch.set_rng_state(self._generators[0])
             if self._generators[1:]:
@@ -302,6 +312,13 @@ def _for_notebooks(learn: Any, origin: LmOrigin | ClassifierOrigin, metrics: Any
     learn.origin = origin
     learn.metrics = metrics
     return learn.add_cbs([_Passes(), Recorder(), ProgressCallback()]).add_cbs(cbs)
+
+
+def _early_stopping_is_a_callback(spec: PretrainSpec | TuneSpec | ClassifierSpec) -> None:
+    if spec.early_stopping:
+        raise RecipeError(
+            "early_stopping: a recipe's; to a Learner add fastai's EarlyStoppingCallback and SaveModelCallback"
+        )
 
 
 def _tokenizer(tokenizer: Tokenizer | Path | str | None) -> Tokenizer:

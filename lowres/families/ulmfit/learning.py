@@ -15,7 +15,7 @@ from fastai.optimizer import Optimizer
 from fastai.text.learner import LMLearner, TextLearner
 from fastai.text.models.awdlstm import awd_lstm_clas_split, awd_lstm_lm_split
 from fastai.text.models.core import SequentialRNN
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.adamw import adamw
 
 from lowres.families.ulmfit.data import ClassifierBatches, LmBatches

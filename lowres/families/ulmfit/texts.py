@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lowres.artifacts import Corpus, Document, PackedTokens, Subset, Task
+from lowres.artifacts import Corpus, Document, Manifest, PackedTokens, Subset, Task
 from lowres.errors import DataError
 from lowres.families.ulmfit.data import Documents
 from lowres.families.ulmfit.stages import held_back, packed_documents
@@ -33,6 +33,7 @@ def lm_documents(
     source = _corpus(Path(texts)) if isinstance(texts, Path | str) else texts
     given = None if valid is None else encoded(prepared(valid))
     if isinstance(source, PackedTokens):
+        _check_vocabulary(source, tokenizer)
         return packed_documents(source, "train"), given or packed_documents(source, "valid")
     if isinstance(source, Corpus):
         return encoded(list(source.texts("train"))), given or encoded(list(source.texts("valid")))
@@ -41,6 +42,14 @@ def lm_documents(
         train, watched = held_back(train, seed)
         given = encoded(watched)
     return encoded(train), given
+
+
+def _check_vocabulary(packed: PackedTokens, tokenizer: Tokenizer) -> None:
+    """Raises DataError where the tokens' manifest tells another vocabulary."""
+    facts = Manifest.read(packed.path).facts if (packed.path / "manifest.json").is_file() else {}
+    pieces = facts.get("vocab_size", tokenizer.vocab_size)
+    if pieces != tokenizer.vocab_size:
+        raise DataError(f"{packed.path}: packed by a tokenizer of {pieces} pieces; this one has {tokenizer.vocab_size}")
 
 
 def _corpus(folder: Path) -> Corpus | PackedTokens:
