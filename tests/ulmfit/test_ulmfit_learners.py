@@ -25,7 +25,7 @@ from lowres.tokenizers.subword import train_subword
 matplotlib.use("Agg")
 SIZES = {"emb_size": 16, "n_hid": 24, "n_layers": 2}
 TINY = {**SIZES, "batch_size": 8, "bptt": 40, "epochs": 2, "lr": 2e-2}
-HEAD = {"batch_size": 16, "min_steps": 8, "last_epochs": 1, "lr": 6e-2, "drop_mult": 0.1}
+HEAD = {"subword_sampling": 0.2, "batch_size": 16, "min_steps": 8, "last_epochs": 1, "lr": 6e-2, "drop_mult": 0.1}
 WEIGHTS = "model.safetensors"
 
 
@@ -83,8 +83,9 @@ def test_a_fit_by_hand_gives_the_weights_of_the_stage(lm, corpus, packed, tokeni
     assert (save_lm(other, tmp_path / "other") / WEIGHTS).read_bytes() != (lm / WEIGHTS).read_bytes()
 
 
-def test_tuning_on_a_tasks_texts_gives_the_weights_of_the_stage(lm, task, new_run, tmp_path):
-    settings = {"epochs": 1, "min_steps": 12, "batch_size": 4, "bptt": 30}
+@pytest.mark.parametrize("sampling", [0.0, 0.2])
+def test_tuning_on_a_tasks_texts_gives_the_weights_of_the_stage(sampling, lm, task, new_run, tmp_path):
+    settings = {"epochs": 1, "min_steps": 20, "batch_size": 4, "bptt": 30, "subword_sampling": sampling}
     run = new_run("tuned")
     tune_lm({"lm": lm, "task": task}, TuneSpec(**settings, seed=3), run)
     texts = [document.text for document in Task(task).split("train")]
@@ -234,6 +235,8 @@ def test_mistakes_are_one_line(lm, tokenizer, task, subset, labels, tmp_path):
         lm_learner(["một hai"])
     with pytest.raises(DataError, match="too few"):
         lm_learner(["một hai"], tokenizer)
+    with pytest.raises(DataError, match="cannot be cut anew"):
+        lm_learner(PackedTokens(tmp_path), lm=lm, subword_sampling=0.1)
     with pytest.raises(DataError, match="neither a corpus"):
         lm_learner(tmp_path, tokenizer)
     with pytest.raises(DataError, match="a forward language model"):

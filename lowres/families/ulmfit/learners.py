@@ -42,7 +42,7 @@ from lowres.families.ulmfit.saved import build_lm, parameter_count, read_lm, wri
 from lowres.families.ulmfit.showing import show_labels, show_tokens
 from lowres.families.ulmfit.spec import DEFAULT_TUNE_EPOCHS, ClassifierSpec, PretrainSpec, TuneSpec, Way
 from lowres.families.ulmfit.stages import calibrate, prepare_classifier, prepare_lm
-from lowres.families.ulmfit.texts import Labelled, Pairs, labelled, lm_documents
+from lowres.families.ulmfit.texts import Labelled, Pairs, labelled, lm_texts_of
 from lowres.packages import CARD, Kind, is_package, new_folder, open_package, write_manifest
 from lowres.text.normalise import Normalisation
 from lowres.tokenizers.base import Tokenizer, load_tokenizer
@@ -110,8 +110,8 @@ def lm_learner(
         spec = validated(TuneSpec, {"epochs": DEFAULT_TUNE_EPOCHS, **settings, "seed": seed}, "lm_learner with lm")
         model, config, pieces = read_lm(_lm_folder(lm, direction), spec.drop_mult)
     _early_stopping_is_a_callback(spec)
-    documents = lm_documents(texts, valid, pieces, normalisation or Normalisation(), seed)
-    learn, phase = prepare_lm(model, documents, spec, config, device)
+    prepared = lm_texts_of(texts, valid, pieces, normalisation or Normalisation(), spec)
+    learn, phase = prepare_lm(model, prepared, spec, config, device)
     choose(config, device).use(model, learn.loss_func)  # type: ignore[arg-type]
     show_tokens(learn.dls, pieces, backward=config.direction == "backward")
     learn.add_cb(_Scores())

@@ -44,6 +44,7 @@ class ShownBatches:
         """The same texts from the start: in their stored order, shuffled (always alike), or as here."""
         batches = copy(self.batches)
         if shuffle is not None:
+            batches.redraw = None  # as they are cut now
             batches.seed = (self.batches.seed or 0) if shuffle else None
             batches.begin_at(0)
         return ShownBatches(batches, self.rows)

@@ -205,10 +205,10 @@ def lm_texts(
     train: Sequence[str], valid: Sequence[str], tokenizer: Tokenizer, spec: PretrainSpec | TuneSpec
 ) -> LmTexts:
     """Texts as ids."""
-    parts = [Documents.of(tokenizer.encode(texts), tokenizer.bos_id) for texts in (train, valid)]
+    ids, watched = (Documents.of(tokenizer.encode(texts), tokenizer.bos_id) for texts in (train, valid))
     alpha = spec.subword_sampling if isinstance(spec, TuneSpec) else 0.0
     drawn = _redrawn(tokenizer, train, alpha, spec.seed)
-    return LmTexts(*parts, drawn and (lambda epoch: Documents.of(drawn(epoch), tokenizer.bos_id)))
+    return LmTexts(ids, watched, drawn and (lambda epoch: Documents.of(drawn(epoch), tokenizer.bos_id)))
 
 
 def prepare_lm(

@@ -7,8 +7,8 @@ from typing import Any
 
 from lowres.artifacts import Corpus, Document, Manifest, PackedTokens, Subset, Task
 from lowres.errors import DataError
-from lowres.families.ulmfit.data import Documents
-from lowres.families.ulmfit.stages import held_back, packed_documents
+from lowres.families.ulmfit.spec import PretrainSpec, TuneSpec
+from lowres.families.ulmfit.stages import LmTexts, held_back, lm_texts, packed_documents
 from lowres.text.normalise import Normalisation, normalise
 from lowres.tokenizers.base import Tokenizer
 from lowres.training.classifier import TextPolicy
@@ -19,29 +19,40 @@ Pairs = Sequence[tuple[str, Any]]
 _MAX_CHARS = 4000  # of a text that is labelled, as in a recipe's [budget]
 
 
-def lm_documents(
-    texts: Any, valid: Sequence[str] | None, tokenizer: Tokenizer, normalisation: Normalisation, seed: int
-) -> tuple[Documents, Documents]:
-    """(to train on, to watch the loss by). See lm_learner on `texts` and `valid`."""
-
-    def encoded(some: Sequence[str]) -> Documents:
-        return Documents.of(tokenizer.encode(some), tokenizer.bos_id)
+def lm_texts_of(
+    source: Any,
+    valid: Sequence[str] | None,
+    tokenizer: Tokenizer,
+    normalisation: Normalisation,
+    spec: PretrainSpec | TuneSpec,
+) -> LmTexts:
+    """What a Learner reads: see lm_learner on `texts`, which is `source`, and `valid`."""
 
     def prepared(some: Sequence[str]) -> list[str]:
         return [text for text in (normalise(text, normalisation) for text in some) if text]
 
-    source = _corpus(Path(texts)) if isinstance(texts, Path | str) else texts
-    given = None if valid is None else encoded(prepared(valid))
+    source = _corpus(Path(source)) if isinstance(source, Path | str) else source
+    watched = None if valid is None else prepared(valid)
     if isinstance(source, PackedTokens):
-        _check_vocabulary(source, tokenizer)
-        return packed_documents(source, "train"), given or packed_documents(source, "valid")
+        return _packed(source, watched, tokenizer, spec)
     if isinstance(source, Corpus):
-        return encoded(list(source.texts("train"))), given or encoded(list(source.texts("valid")))
-    train = prepared(source)
-    if given is None:
-        train, watched = held_back(train, seed)
-        given = encoded(watched)
-    return encoded(train), given
+        train = list(source.texts("train"))
+        watched = list(source.texts("valid")) if watched is None else watched
+    else:
+        train = prepared(source)
+        train, watched = held_back(train, spec.seed) if watched is None else (train, watched)
+    return lm_texts(train, watched, tokenizer, spec)
+
+
+def _packed(
+    source: PackedTokens, watched: Sequence[str] | None, tokenizer: Tokenizer, spec: PretrainSpec | TuneSpec
+) -> LmTexts:
+    """Raises DataError where the tokens are of another vocabulary, or were to be cut anew."""
+    if isinstance(spec, TuneSpec) and spec.subword_sampling:
+        raise DataError(f"{source.path}: packed tokens cannot be cut anew, as subword_sampling asks; name the corpus")
+    _check_vocabulary(source, tokenizer)
+    valid = packed_documents(source, "valid") if watched is None else lm_texts([], watched, tokenizer, spec).valid
+    return LmTexts(packed_documents(source, "train"), valid)
 
 
 def _check_vocabulary(packed: PackedTokens, tokenizer: Tokenizer) -> None:
