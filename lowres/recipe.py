@@ -26,6 +26,7 @@ from lowres.corpus.spec import Filters, Markup, Splits
 from lowres.errors import DataError, RecipeError
 from lowres.families import NAMES, family
 from lowres.families.contract import MethodBlock
+from lowres.families.presets import with_preset
 from lowres.fingerprint import Spec
 from lowres.text.normalise import Normalisation
 from lowres.text.spec import Segmentation
@@ -128,7 +129,7 @@ class LoadedRecipe:
     tasks: tuple[tuple[TaskCard, Path], ...]
     path: Path | None = None
     content: dict[str, Any] = field(default_factory=dict)
-    """As TOML would hold it, overrides applied."""
+    """As TOML would hold it, overrides applied and presets replaced by their settings."""
     others: tuple[tuple[CorpusCard, Path], ...] = ()
     """Corpora in other languages that a filter learns from."""
     treebank: tuple[TreebankCard, Path] | None = None
@@ -152,6 +153,7 @@ def load_recipe(name: str | Path, overrides: tuple[str, ...] | list[str] = ()) -
 def build_recipe(content: dict[str, Any], where: str = "recipe", path: Path | None = None) -> LoadedRecipe:
     """A recipe from its TOML content. Raises RecipeError with all its faults at once."""
     found: list[str] = []
+    content = _resolved(content, where, found)
     methods = _methods(content, where, found)
     recipe = None
     try:
@@ -170,6 +172,21 @@ def build_recipe(content: dict[str, Any], where: str = "recipe", path: Path | No
     return LoadedRecipe(recipe, corpus, tuple(tasks), path, content, others, treebank)
 
 
+def _resolved(content: dict[str, Any], where: str, found: list[str]) -> dict[str, Any]:
+    """`content` with presets replaced by their settings. A block with a fault in its preset stays as it is."""
+    blocks = content.get("methods")
+    if not isinstance(blocks, dict):
+        return content
+    resolved = dict(blocks)
+    for name, block in blocks.items():
+        if isinstance(block, dict) and "preset" in block:
+            try:
+                resolved[name] = with_preset(block)
+            except RecipeError as error:
+                found.extend(f"{where}: methods.{name}.{fault}" for fault in error.faults)
+    return {**content, "methods": resolved}
+
+
 def _methods(content: dict[str, Any], where: str, found: list[str]) -> dict[str, MethodBlock]:
     blocks = content.get("methods")
     if not isinstance(blocks, dict) or not blocks:
@@ -180,6 +197,8 @@ def _methods(content: dict[str, Any], where: str, found: list[str]) -> dict[str,
         key = f"methods.{name}"
         if not _NAME.match(name):
             found.append(f"{where}: {key}: use small letters, digits, '.', '_' and '-' in a method's name")
+        if isinstance(block, dict) and "preset" in block:
+            continue  # what is wrong with it is said
         if not isinstance(block, dict) or "family" not in block:
             found.append(f"{where}: {key}.family is missing; it is one of {', '.join(NAMES)}")
             continue

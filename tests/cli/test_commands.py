@@ -135,3 +135,16 @@ def test_new_refuses_an_unknown_language(lowres, code, tmp_path):
     assert status == 2
     assert "ISO 639-3" in err
     assert not list(tmp_path.iterdir())
+
+
+def test_ls_presets_lists_them_with_a_line_each_and_prints_one(lowres):
+    code, out, _ = lowres("ls", "presets")
+    assert code == 0 and out.startswith("presets:\n")
+    line = next(line for line in out.splitlines() if line.startswith("  multifit-paper"))
+    assert "four QRNN layers of 1550" in line
+    code, out, _ = lowres("ls", "presets", "multifit-paper")
+    assert code == 0 and 'family = "ulmfit"' in out and "clip = 0.12" in out
+    code, _, err = lowres("ls", "presets", "multifit-papr")
+    assert (code, err) == (2, "lowres: preset is 'multifit-papr'; did you mean 'multifit-paper'?\n")
+    code, _, err = lowres("ls", "cards", "vi/mini")
+    assert code == 2 and "lowres ls presets NAME" in err

@@ -33,6 +33,8 @@ def test_a_wheel_carries_every_recipe_and_card(unpacked, repository):
             path.relative_to(unpacked / "lowres").as_posix() for path in (unpacked / "lowres" / folder).rglob("*.toml")
         }
         assert here == there
+    presets = "lowres/families/ulmfit/presets"
+    assert {p.name for p in (unpacked / presets).iterdir()} == {p.name for p in (repository / presets).iterdir()}
     table = Path("lowres/wikipedias.tsv")
     assert (unpacked / table).read_bytes() == (repository / table).read_bytes()
 

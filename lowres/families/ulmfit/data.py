@@ -172,6 +172,10 @@ class ClassifierBatches:
             self.texts, self._drawn = self.redraw(epoch), epoch
         self._epoch, self._first = epoch, batch
 
+    def get_idxs(self) -> list[int]:
+        """The numbers of the texts as they come in the epoch; by it fastai's get_preds puts its rows in order."""
+        return np.concatenate(self.batches()).tolist()
+
     def _cuts(self) -> list[int]:
         cuts = [*range(0, len(self.texts), self.batch_size), len(self.texts)]
         return [*cuts[:-2], cuts[-1]] if self.seed is not None and len(cuts) > 2 and cuts[-1] - cuts[-2] == 1 else cuts

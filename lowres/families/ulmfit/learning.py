@@ -15,11 +15,11 @@ from fastai.optimizer import Optimizer
 from fastai.text.learner import LMLearner, TextLearner
 from fastai.text.models.awdlstm import awd_lstm_clas_split, awd_lstm_lm_split
 from fastai.text.models.core import SequentialRNN
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.adamw import adamw
 
 from lowres.families.ulmfit.data import ClassifierBatches, LmBatches
-from lowres.families.ulmfit.models import MixedSequential, TiedCrossEntropy
+from lowres.families.ulmfit.models import LabelCrossEntropy, MixedSequential, TiedCrossEntropy
 from lowres.families.ulmfit.resume import Journal
 from lowres.families.ulmfit.scaling import LossScale
 from lowres.families.ulmfit.spec import ClassifierSettings, Optimisation
@@ -83,6 +83,7 @@ def lm_learner(model: MixedSequential, train: LmBatches, valid: LmBatches, spec:
         model,
         loss_func=TiedCrossEntropy(model.decoder, spec.label_smoothing),
         opt_func=fused_adam,
+        lr=spec.lr,
         splitter=awd_lstm_lm_split,
         alpha=spec.alpha,
         beta=spec.beta,
@@ -100,8 +101,9 @@ def classifier_learner(
     return TextLearner(
         _loaders(train, dev),
         model,
-        loss_func=nn.CrossEntropyLoss(weight=weights, label_smoothing=spec.label_smoothing),
+        loss_func=LabelCrossEntropy(weight=weights, label_smoothing=spec.label_smoothing),
         opt_func=fused_adam,
+        lr=spec.lr,
         splitter=awd_lstm_clas_split,
         moms=spec.moms,
         wd=spec.weight_decay,
@@ -130,15 +132,20 @@ def fit_phases(learn: Learner, phases: Sequence[Phase], journal: Journal) -> Non
     learn.add_cb(journal)
     journal.restore()
     for phase in phases[journal.place.phase :]:
-        learn.freeze_to(phase.freeze_to)
-        if phase.alone:
-            _freeze_behind(learn.opt, phase.freeze_to)
         journal.begin_phase(last=phase is phases[-1])
-        if phase.schedule == "one-cycle":
-            learn.fit_one_cycle(phase.epochs, lr_max=list(phase.rates))
-        else:
-            learn.fit(phase.epochs, lr=list(phase.rates), cbs=ParamScheduler({"lr": _slanted_triangular(phase.rates)}))
+        fit_phase(learn, phase)
         journal.end_phase()
+
+
+def fit_phase(learn: Learner, phase: Phase) -> None:
+    """Freezes what the phase freezes, and fits by its schedule."""
+    learn.freeze_to(phase.freeze_to)
+    if phase.alone:
+        _freeze_behind(learn.opt, phase.freeze_to)
+    if phase.schedule == "one-cycle":
+        learn.fit_one_cycle(phase.epochs, lr_max=list(phase.rates))
+    else:
+        learn.fit(phase.epochs, lr=list(phase.rates), cbs=ParamScheduler({"lr": _slanted_triangular(phase.rates)}))
 
 
 def _freeze_behind(opt: Any, group: int) -> None:

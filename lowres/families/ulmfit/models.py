@@ -262,6 +262,27 @@ class TiedCrossEntropy(nn.Module):
         chosen = (rows * F.embedding(targets, weight)).sum(1) + bias[targets]
         return (chosen - rows @ weight.mean(0) - bias.mean()).mean()
 
+    def activation(self, hidden: Tensor) -> Tensor:
+        """(batch, time, vocabulary) probabilities, where `hidden` is; fastai's get_preds asks for them."""
+        weight, bias = self.decoder.weight.detach(), self.decoder.bias.detach()
+        return F.linear(hidden.to(weight.device).float(), weight, bias).softmax(-1).to(hidden.device)
+
+    def decodes(self, probabilities: Tensor) -> Tensor:
+        """The likeliest tokens, (batch, time)."""
+        return probabilities.argmax(-1)
+
+
+class LabelCrossEntropy(nn.CrossEntropyLoss):
+    """The loss of a classifier; what fastai's get_preds makes of its scores beside it."""
+
+    def activation(self, scores: Tensor) -> Tensor:
+        """(texts, labels) probabilities."""
+        return scores.softmax(-1)
+
+    def decodes(self, probabilities: Tensor) -> Tensor:
+        """The most probable label of each text."""
+        return probabilities.argmax(-1)
+
 
 class MixedSequential(SequentialRNN):
     """fastai's SequentialRNN whose products run in `products`, weights and states in float32.

@@ -229,7 +229,7 @@ TUNE_LM = Stage("ulmfit.tune_lm", 1, "ulmfit", f"{_ROOM}:tune_lm", TuneSpec)
 TRAIN_CLASSIFIER = Stage("ulmfit.train_classifier", 2, "ulmfit", f"{_ROOM}:train_classifier", ClassifierSpec)
 PREDICT = Stage("ulmfit.predict", 2, "ulmfit", f"{_ROOM}:predict", PredictSpec)
 
-_DEFAULT_TUNE_EPOCHS = 8
+DEFAULT_TUNE_EPOCHS = 8
 
 
 def language_model(method: UlmfitMethod, shared: Shared) -> LanguageModel:
@@ -243,7 +243,7 @@ def language_model(method: UlmfitMethod, shared: Shared) -> LanguageModel:
 
 def classifier(method: UlmfitMethod, shared: Shared, task: Node, subset: Node, seed: int) -> Node:
     """The node of a trained classifier; its inputs are `task`, `subset` and `lm_forward`, `lm_backward` or both."""
-    default = 0 if method.init == "random" else _DEFAULT_TUNE_EPOCHS
+    default = 0 if method.init == "random" else DEFAULT_TUNE_EPOCHS
     epochs = default if method.tune.epochs is None else method.tune.epochs
     inputs = {"task": task, "subset": subset}
     for way in _ways(method):

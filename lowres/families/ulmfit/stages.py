@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from fastai.text.learner import LMLearner, TextLearner
 from fastai.text.models.core import SequentialRNN
 
 from lowres.artifacts import Corpus, Document, Manifest, PackedTokens, Run, Subset, Task, write_json
@@ -40,7 +41,6 @@ from lowres.families.ulmfit.saved import (
 from lowres.families.ulmfit.spec import (
     ClassifierSpec,
     InitSpec,
-    Optimisation,
     PretrainSpec,
     TuneSpec,
 )
@@ -65,8 +65,8 @@ def pretrain_lm(inputs: Mapping[str, Path], spec: PretrainSpec, run: Run) -> Non
     config = LmConfig.of(spec, tokenizer, spec.direction)
     model = build_lm(config, spec.drop_mult)
     packed = PackedTokens(inputs["packed"])
-    train, valid = _packed_documents(packed, "train"), _packed_documents(packed, "valid")
-    journal = _train_lm(model, train, valid, spec, _LmPlan(spec.seed, config, spec.epochs), run)
+    train, valid = packed_documents(packed, "train"), packed_documents(packed, "valid")
+    journal = _train_lm(model, LmTexts(train, valid), spec, config, run)
     write_lm(run.out, model, config, tokenizer)
     facts = Manifest.read(packed.path).facts if (packed.path / "manifest.json").is_file() else {}
     size = facts.get("bytes", {}).get("train", 0)
@@ -119,16 +119,10 @@ def tune_lm(inputs: Mapping[str, Path], spec: TuneSpec, run: Run) -> None:
     documents = Subset(inputs["subset"]).documents(task, "train") if "subset" in inputs else task.split("train")
     texts = [document.text for document in documents if document.text]
     model, config, tokenizer = read_lm(inputs["lm"], spec.drop_mult)
-    order = np.random.default_rng([spec.seed, 1]).permutation(len(texts))
-    held = max(1, round(len(texts) * _VALID_SHARE))
-    ids = tokenizer.encode([texts[k] for k in order])
-    valid, train = Documents.of(ids[:held], tokenizer.bos_id), Documents.of(ids[held:], tokenizer.bos_id)
-    drawn = _redrawn(tokenizer, [texts[k] for k in order[held:]], spec.subword_sampling, spec.seed)
-    redraw = drawn and (lambda epoch: Documents.of(drawn(epoch), tokenizer.bos_id))
-    plan = _LmPlan(spec.seed, config, spec.epochs, spec.min_steps, spec.rate_factor, redraw)
-    journal = _train_lm(model, train, valid, spec, plan, run)
+    parts = held_back(texts, spec.seed)
+    journal = _train_lm(model, lm_texts(*parts, tokenizer, spec), spec, config, run)
     write_lm(run.out, model, config, tokenizer)
-    size = sum(len(texts[k].encode("utf-8")) for k in order[held:])
+    size = sum(len(text.encode("utf-8")) for text in parts[0])
     passes = journal.place.passes
     _note_lm(run, model, config, "tuned on the task's texts", bytes_seen=size * passes, **_seen(journal))
 
@@ -159,11 +153,11 @@ def train_classifier(inputs: Mapping[str, Path], spec: ClassifierSpec, run: Run)
     save_frame(run.out, shape, load_tokenizer(inputs[f"lm_{ways[0]}"] / "tokenizer"))
     TextPolicy.of_task(task).write(run.out)
     if spec.calibration == "temperature":
-        facts["temperature"] = _calibrate(run.out, shape, dev)
+        facts["temperature"] = calibrate(run.out, shape, dev)
     run.note(**facts)
 
 
-def _calibrate(folder: Path, shape: Shape, dev: Sequence[Document]) -> float:
+def calibrate(folder: Path, shape: Shape, dev: Sequence[Document]) -> float:
     """Fits the temperature of the classifier in `folder` on dev and writes it there; 1 without dev texts."""
     probabilities = load(folder).predict_proba([document.text for document in dev])
     gold = label_indices([str(document.label) for document in dev], shape.labels)
@@ -184,14 +178,11 @@ def predict(inputs: Mapping[str, Path], spec: PredictSpec, run: Run) -> None:
 
 
 @dataclass(frozen=True)
-class _LmPlan:
-    """How the epochs of a language model's training come about, beside its Optimisation."""
+class LmTexts:
+    """What a language model is trained on and watched by."""
 
-    seed: int
-    config: LmConfig
-    epochs: int
-    min_steps: int = 0
-    rate_factor: float = 1.0
+    train: Documents
+    valid: Documents
     redraw: Callable[[int], Documents] | None = None
     """The training documents of an epoch, where they are cut anew in each."""
 
@@ -203,38 +194,71 @@ def _start(run: Run, seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def held_back(texts: Sequence[str], seed: int) -> tuple[list[str], list[str]]:
+    """(texts to train on, texts to watch the loss by): one in ten is watched, one at least."""
+    order = np.random.default_rng([seed, 1]).permutation(len(texts))
+    held = max(1, round(len(texts) * _VALID_SHARE))
+    return [texts[int(k)] for k in order[held:]], [texts[int(k)] for k in order[:held]]
+
+
+def lm_texts(
+    train: Sequence[str], valid: Sequence[str], tokenizer: Tokenizer, spec: PretrainSpec | TuneSpec
+) -> LmTexts:
+    """Texts as ids."""
+    ids, watched = (Documents.of(tokenizer.encode(texts), tokenizer.bos_id) for texts in (train, valid))
+    alpha = spec.subword_sampling if isinstance(spec, TuneSpec) else 0.0
+    drawn = _redrawn(tokenizer, train, alpha, spec.seed)
+    return LmTexts(ids, watched, drawn and (lambda epoch: Documents.of(drawn(epoch), tokenizer.bos_id)))
+
+
+def prepare_lm(
+    model: MixedSequential,
+    texts: LmTexts,
+    spec: PretrainSpec | TuneSpec,
+    config: LmConfig,
+    device: str,
+) -> tuple[LMLearner, Phase]:
+    """A Learner of `model`, not fitted, and the fit of the settings."""
+    cut = {"bptt": spec.bptt, "backward": config.direction == "backward", "device": device}
+    batches = LmBatches(texts.train, spec.batch_size, seed=spec.seed, redraw=texts.redraw, **cut)
+    watched = LmBatches(texts.valid, spec.batch_size, seed=None, **cut)
+    learn = lm_learner(model.to(device), batches, watched, spec)  # type: ignore[arg-type]
+    tuned = isinstance(spec, TuneSpec)
+    epochs = enough_epochs(spec.epochs, len(batches), spec.min_steps) if tuned else spec.epochs
+    rates = layer_rates(spec.lr, spec.rate_factor if tuned else 1.0, config.n_layers)
+    return learn, Phase(0, epochs, (*rates, spec.lr), spec.schedule)
+
+
 def _train_lm(
-    model: MixedSequential, train: Documents, valid: Documents, spec: Optimisation, plan: _LmPlan, run: Run
+    model: MixedSequential,
+    texts: LmTexts,
+    spec: PretrainSpec | TuneSpec,
+    config: LmConfig,
+    run: Run,
 ) -> Journal:
     """Trains `model` in place, from the checkpoint in run.work where there is one."""
-    backward = plan.config.direction == "backward"
-    cut = {"bptt": spec.bptt, "backward": backward, "device": run.device}
-    batches = LmBatches(train, spec.batch_size, seed=plan.seed, redraw=plan.redraw, **cut)
-    watched = LmBatches(valid, spec.batch_size, seed=None, **cut)
-    epochs = enough_epochs(plan.epochs, len(batches), plan.min_steps)
-    learn = lm_learner(model.to(run.device), batches, watched, spec)  # type: ignore[arg-type]
+    learn, phase = prepare_lm(model, texts, spec, config, run.device)
     checkpoints = Checkpoints(run.work / "lm")
-    paths = paths_for(plan.config, run.device, checkpoints)
+    paths = paths_for(config, run.device, checkpoints)
     paths.use(model, learn.loss_func)  # type: ignore[arg-type]
-    rates = layer_rates(spec.lr, plan.rate_factor, plan.config.n_layers)
-    phase = Phase(0, epochs, (*rates, spec.lr), spec.schedule)
-    journal = Journal(run, checkpoints, epochs * batches.tokens, plan.config.architecture, paths, spec.early_stopping)
+    tokens = phase.epochs * learn.dls.train.tokens
+    journal = Journal(run, checkpoints, tokens, config.architecture, paths, spec.early_stopping)
     fit_phases(learn, [phase], journal)
     journal.log.keep(run.out / "training.jsonl")
     model.eval()
     return journal
 
 
-def _train_direction(
-    lm: Path, shape: Shape, texts: tuple[Sequence[Document], Sequence[Document]], spec: ClassifierSpec, run: Run
-) -> tuple[SequentialRNN, LmConfig, Journal]:
-    """One direction's classifier, trained. texts: the training documents and the dev documents."""
+def prepare_classifier(
+    lm: Path, shape: Shape, texts: tuple[Sequence[Document], Sequence[Document]], spec: ClassifierSpec, device: str
+) -> tuple[TextLearner, LmConfig, list[Phase]]:
+    """A Learner of one direction's classifier, not fitted, and its cycles. texts: to train on, and of dev."""
     config, tokenizer = read_config(lm), load_tokenizer(lm / "tokenizer")
     model = build_classifier(config, shape)
     weights = read_tensors(lm / "model.safetensors")
     encoder = {name[2:]: tensor for name, tensor in weights.items() if name.startswith("0.")}
     put_weights(model[0].module, encoder, str(lm))  # type: ignore[arg-type]
-    layout = {"pad_id": config.pad_id, "chunk": spec.bptt, "device": run.device}
+    layout = {"pad_id": config.pad_id, "chunk": spec.bptt, "device": device}
     train, dev = texts
     backward = config.direction == "backward"
     drawn = _redrawn(tokenizer, [document.text for document in train], spec.subword_sampling, spec.seed)
@@ -244,12 +268,20 @@ def _train_direction(
         encoded = encode_texts(tokenizer, [document.text for document in documents], backward=backward)
         numbers = [shape.labels.index(str(document.label)) for document in documents]
         loaders.append(ClassifierBatches(encoded, numbers, spec.batch_size, seed=seed, redraw=redraw, **layout))
-    weights = _label_weights(train, shape.labels, spec.balance, run.device)
-    learn = classifier_learner(model.to(run.device), loaders[0], loaders[1], spec, weights)
-    phases = classifier_phases(spec, config.n_layers + 2, len(loaders[0]))
-    total = sum(phase.epochs for phase in phases) * loaders[0].tokens
+    weights = _label_weights(train, shape.labels, spec.balance, device)
+    learn = classifier_learner(model.to(device), loaders[0], loaders[1], spec, weights)
+    return learn, config, classifier_phases(spec, config.n_layers + 2, len(loaders[0]))
+
+
+def _train_direction(
+    lm: Path, shape: Shape, texts: tuple[Sequence[Document], Sequence[Document]], spec: ClassifierSpec, run: Run
+) -> tuple[SequentialRNN, LmConfig, Journal]:
+    """One direction's classifier, trained. texts: the training documents and the dev documents."""
+    learn, config, phases = prepare_classifier(lm, shape, texts, spec, run.device)
+    total = sum(phase.epochs for phase in phases) * learn.dls.train.tokens
     checkpoints = Checkpoints(run.work / config.direction)
     paths = paths_for(config, run.device, checkpoints)
+    model: Any = learn.model
     paths.use(model)
     journal = Journal(run, checkpoints, total, f"classifier, {config.direction}", paths, spec.early_stopping)
     fit_phases(learn, phases, journal)
@@ -290,7 +322,8 @@ def _label_weights(train: Sequence[Document], labels: Sequence[str], balance: fl
     return torch.tensor(raw / mean, dtype=torch.float32, device=device)
 
 
-def _packed_documents(packed: PackedTokens, split: str) -> Documents:
+def packed_documents(packed: PackedTokens, split: str) -> Documents:
+    """The packed tokens of one split."""
     offsets = np.load(packed.path / f"{split}.offsets.npy")
     return Documents(packed.tokens(split), offsets)
 
