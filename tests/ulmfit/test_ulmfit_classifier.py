@@ -18,7 +18,9 @@ from lowres.families.ulmfit.spec import ClassifierSpec, InitSpec
 from lowres.families.ulmfit.stages import classifier_phases, init_lm, predict, train_classifier
 from lowres.training.classifier import TextPolicy
 
-SPEC = ClassifierSpec(seed=0, batch_size=16, min_steps=20, lr=6e-2, drop_mult=0.1)
+SPEC = ClassifierSpec(
+    seed=0, unfreezing="layered", rate_factor=2.6, batch_size=16, min_steps=20, lr=6e-2, drop_mult=0.1
+)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +118,7 @@ def test_a_text_is_read_whole_whatever_stands_beside_it(trained, lengths):
 
 
 def test_layered_unfreezing_opens_one_group_a_cycle():
-    spec = ClassifierSpec(seed=0, lr=0.08, rate_factor=2.0, epochs=1, last_epochs=2, min_steps=30)
+    spec = ClassifierSpec(seed=0, unfreezing="layered", lr=0.08, rate_factor=2.0, epochs=1, last_epochs=2, min_steps=30)
     phases = classifier_phases(spec, groups=5, steps_per_epoch=4)
     assert [phase.freeze_to for phase in phases] == [-1, -2, -3, 0]
     assert [phase.epochs for phase in phases] == [8, 8, 8, 30]

@@ -123,7 +123,7 @@ def test_lr_find_suggests_a_rate_draws_its_plot_and_puts_the_weights_back(tokens
     monkeypatch.chdir(tmp_path)
     for learn in (tokens, labels):
         before = [parameter.detach().clone() for parameter in learn.model.parameters()]
-        found = learn.lr_find(num_it=40)
+        found = learn.lr_find(num_it=40, stop_div=False)  # other tests have trained it: its loss is near 0
         assert 1e-7 < found.valley < 10
         axes = plt.gcf().axes[0]
         assert len(axes.lines[0].get_xdata()) > 20 and axes.get_xlabel() == "Learning Rate"

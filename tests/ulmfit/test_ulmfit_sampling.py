@@ -14,7 +14,7 @@ from lowres.tokenizers.sampling import Sampler
 from lowres.tokenizers.words import WordTokenizer
 
 TUNE = {"epochs": 3, "min_steps": 1, "batch_size": 8, "bptt": 30, "seed": 0}
-CLASSIFY = {"last_epochs": 2, "min_steps": 2, "batch_size": 16, "seed": 0}
+CLASSIFY = {"unfreezing": "layered", "last_epochs": 2, "min_steps": 2, "batch_size": 16, "seed": 0}
 NETWORK = {"emb_size": 16, "n_hid": 24, "n_layers": 2}
 
 

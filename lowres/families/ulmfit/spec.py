@@ -145,22 +145,23 @@ class ClassifierSettings(Spec):
 
     direction: Literal["forward", "backward", "both"] = "forward"
     """Which language models are used; "both" averages the probabilities of two classifiers."""
-    unfreezing: Literal["layered", "all", "chain-thaw"] = "layered"
+    unfreezing: Literal["layered", "all", "chain-thaw"] = "all"
     """layered: first the head, then one more layer a cycle, at last everything. all: everything from the start.
     chain-thaw: the head, then each layer alone from the embedding up, at last everything (Felbo et al. 2017)."""
     epochs: int = Field(default=1, ge=1)
     """Of each cycle but the last."""
     last_epochs: int = Field(default=4, ge=1)
     """Of the last cycle, with everything unfrozen."""
-    min_steps: int = Field(default=30, ge=0)
+    min_steps: int = Field(default=80, ge=0)
     """A cycle has at least so many steps, the last one four times as many, by more epochs where labels are few."""
     lr: float = Field(default=1e-2, gt=0)
     """Highest rate of the head in the first cycle; halved in each further one of a layered training."""
-    rate_factor: float = Field(default=2.6, ge=1)
-    """Each layer's rate is the rate of the layer above over this (Howard and Ruder 2018)."""
+    rate_factor: float = Field(default=1.3, ge=1)
+    """Each layer's rate is the rate of the layer above over this. Howard and Ruder 2018 take 2.6, for language models
+    of a hundred times the text; docs/results/ulmfit.md has what was tried."""
     batch_size: int = Field(default=32, ge=2)
     weight_decay: float = Field(default=0.1, ge=0)
-    drop_mult: float = Field(default=0.5, ge=0)
+    drop_mult: float = Field(default=0.3, ge=0)
     """Times AWD-LSTM's classifier dropouts: output .4, hidden .3, input .4, embedding .05, weight .5."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     balance: float = Field(default=0.0, ge=0, le=1)
