@@ -298,7 +298,7 @@ def targets(best: dict[str, float], memory: dict[str, dict[str, int]]) -> list[t
         asked(f"time loop, plain torch, {precision}: times the list loop", 1.8, f"pool loop {precision}",
               f"pool torch {precision}")  # fmt: skip
     for name in ("qrnn compiled bfloat16", "awd-lstm compiled bfloat16"):
-        if name in best:
+        if name in best and "data loading" in best:
             share = best["data loading"] / best[name]
             rows.append((f"data loading over a step of {name}", "<= 0.02", share, share <= 0.02))
     for name, own in memory.items():
