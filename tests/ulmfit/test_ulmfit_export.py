@@ -1,5 +1,6 @@
 """Exported classifiers: the network's own numbers in float32, near them in 8 bits, equal by ONNX; without fastai."""
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from lowres import load_classifier
 from lowres.artifacts import Run, Task
 from lowres.errors import DataError
 from lowres.families.contract import Packing
-from lowres.families.ulmfit import inference
+from lowres.families.ulmfit import inference, onnx_inference
 from lowres.families.ulmfit.classify import load
 from lowres.families.ulmfit.export import export_classifier
 from lowres.families.ulmfit.quantised import Int8Product, Int8Rows, quantise
@@ -27,19 +28,21 @@ TEXTS = ["", "x", "giảng viên rất hay", "ไทย 漢字 🙂", "buổi h�
 SPEC = ClassifierSpec(seed=0, batch_size=16, min_steps=3, lr=3e-2, bptt=20, max_len=70)
 
 
-@pytest.fixture(scope="module", params=["qrnn", "awd-lstm", "zoneout"])
-def trained(request, tmp_path_factory, tokenizer, task, subset) -> Path:
+def _trained(tmp_path_factory, inputs: dict[str, Path], tokenizer: Path, **network) -> Path:
     """Both directions, float32; its longest text is over max_len, so that pieces in front are read and not pooled."""
-    inputs = {"task": task, "subset": subset}
+    inputs = dict(inputs)
     for way in ("forward", "backward"):
         out = inputs[f"lm_{way}"] = tmp_path_factory.mktemp(way)
-        sizes = {"emb_size": 16, "n_hid": 24, "n_layers": 3, "precision": "float32"}
-        cell = {"zoneout": {"cell": "qrnn", "zoneout": 0.3}}.get(request.param, {"cell": request.param})
-        spec = InitSpec(**sizes, **cell, seed=0, direction=way)
+        spec = InitSpec(emb_size=16, n_hid=24, n_layers=3, precision="float32", seed=0, direction=way, **network)
         init_lm({"tokenizer": tokenizer}, spec, Run(out, out, 0))
     run = Run(out=tmp_path_factory.mktemp("classifier"), work=tmp_path_factory.mktemp("work"), seed=0)
     train_classifier(inputs, SPEC, run)
     return run.out
+
+
+@pytest.fixture(scope="module", params=["qrnn", "awd-lstm"])
+def trained(request, tmp_path_factory, tokenizer, task, subset) -> Path:
+    return _trained(tmp_path_factory, {"task": task, "subset": subset}, tokenizer, cell=request.param)
 
 
 @pytest.fixture
@@ -69,6 +72,15 @@ def test_float32_gives_the_networks_own_probabilities(trained, exported):
     assert np.abs(np.concatenate([classifier.predict_proba([text]) for text in TEXTS]) - own).max() < 2e-6
     assert classifier.predict_proba([]).shape == (0, 2)
     assert classifier.labels == load(trained).labels
+
+
+def test_zoneout_is_its_mean_in_every_form(tmp_path_factory, tmp_path, tokenizer, task, subset):
+    folder = _trained(tmp_path_factory, {"task": task, "subset": subset}, tokenizer, cell="qrnn", zoneout=0.3)
+    own = _alone(folder)
+    export_classifier(folder, tmp_path, Packing(onnx=importlib.util.find_spec("onnx") is not None))
+    assert np.abs(inference.load(tmp_path).predict_proba(TEXTS) - own).max() < 2e-6
+    pytest.importorskip("onnxruntime")
+    assert np.abs(onnx_inference.load(tmp_path).predict_proba(TEXTS) - own).max() < 1e-4
 
 
 def test_eight_bits_are_near_and_a_quarter_of_the_size(trained, exported):
