@@ -24,9 +24,10 @@ from torch import Tensor
 from lowres.experiment.results import processor_name
 from lowres.families.ulmfit.config import LmConfig, Shape, state_widths
 from lowres.families.ulmfit.generate import Generator
-from lowres.families.ulmfit.inference import Head, TorchEncoder, below, pooled
+from lowres.families.ulmfit.inference import Head, TorchEncoder, pooled
 from lowres.families.ulmfit.quantised import quantised
 from lowres.families.ulmfit.saved import build_lm, weights_of
+from lowres.families.ulmfit.tensors import below
 
 SIZES = {"qrnn": {"n_hid": 1552, "n_layers": 4}, "awd-lstm": {"n_hid": 1152, "n_layers": 3}}
 Reader = Callable[[list[int]], Tensor]

@@ -1,7 +1,7 @@
 """Pages out of a block of an export: by search where they are laid out as MediaWiki lays them out, else by expat.
 
-Search takes a page alone where it would find in it what expat finds, so both give the same pages and the same faults;
-it is some five times as fast.
+Search takes a page alone where it would find in it what expat finds, so both give the same pages and the same faults.
+It takes from .4 of expat's time, where pages are short, to as long where they are long.
 """
 
 import re

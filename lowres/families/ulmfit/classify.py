@@ -13,7 +13,8 @@ from lowres.artifacts import read_json, write_json
 from lowres.families.ulmfit.config import LmConfig, Shape, read_config
 from lowres.families.ulmfit.data import pad_chunks
 from lowres.families.ulmfit.models import lower_products
-from lowres.families.ulmfit.saved import build_encoder, product_dtype, put_weights, read_tensors, save_weights
+from lowres.families.ulmfit.saved import build_encoder, product_dtype, put_weights, save_weights
+from lowres.families.ulmfit.tensors import read_tensors
 from lowres.tokenizers.base import Tokenizer, load_tokenizer
 from lowres.training.calibration import tempered
 

@@ -9,8 +9,9 @@ from torch import Tensor
 from lowres.artifacts import read_json, write_json
 from lowres.families.contract import Packing
 from lowres.families.ulmfit.config import ExportConfig, Shape, read_config
-from lowres.families.ulmfit.inference import Head, TorchEncoder, below, read_weights
+from lowres.families.ulmfit.inference import Head, TorchEncoder
 from lowres.families.ulmfit.quantised import quantised
+from lowres.families.ulmfit.tensors import below, read_tensors
 
 _ENCODER = "0.module."
 _LEFT_OUT = ("encoder_dp.emb.weight", "num_batches_tracked")  # the embedding once more; a count that nothing reads
@@ -27,7 +28,7 @@ def export_classifier(source: Path, out: Path, packing: Packing) -> None:
     configs = [read_config(source / way) for way in ways]
     written: dict[str, Tensor] = {}
     for config in configs:
-        weights = read_weights(source / config.direction / "model.safetensors")
+        weights = read_tensors(source / config.direction / "model.safetensors")
         weights = {name: tensor for name, tensor in weights.items() if not name.endswith(_LEFT_OUT)}
         if packing.onnx:
             from lowres.families.ulmfit.onnx_graph import write_graph

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from lowres.errors import DataError
 from lowres.families.ulmfit.config import LmConfig, read_config
-from lowres.families.ulmfit.inference import TorchEncoder, below, matrix_product, read_weights
+from lowres.families.ulmfit.inference import TorchEncoder, matrix_product
 from lowres.families.ulmfit.quantised import quantised
+from lowres.families.ulmfit.tensors import below, read_tensors
 from lowres.tokenizers.base import Tokenizer, load_tokenizer
 
 
@@ -70,5 +71,5 @@ def load(path: Path, int8: bool = False) -> Generator:
     config, tokenizer = read_config(path), load_tokenizer(path / "tokenizer")
     if config.direction == "backward":
         raise DataError(f"{path}: a backward language model cannot continue a text; name a forward one")
-    weights = read_weights(path / "model.safetensors")
+    weights = read_tensors(path / "model.safetensors")
     return Generator(config, quantised(weights) if int8 else weights, tokenizer)

@@ -11,8 +11,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,6 +18,7 @@ from lowres.artifacts import read_json
 from lowres.errors import DataError
 from lowres.families.ulmfit.config import ExportConfig, LmConfig, Shape, state_widths
 from lowres.families.ulmfit.quantised import Int8Product, Int8Rows
+from lowres.families.ulmfit.tensors import below, read_tensors
 from lowres.tokenizers.base import Tokenizer, load_tokenizer
 from lowres.training.calibration import tempered
 
@@ -233,26 +232,13 @@ class ExportedClassifier:
         return tempered(total / len(self.models), self.shape.temperature).astype(np.float32)
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file. Raises DataError where it is missing or damaged."""
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"{path}: not a whole safetensors file ({error}); copy it again") from error
-
-
-def below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose name starts with `prefix`, without it."""
-    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
-
-
 def load(folder: Path) -> ExportedClassifier:
     """The classifier of an exported folder, on the CPU. Its checksums are asked for before (lowres.packages).
 
     Raises DataError where its files do not fit each other.
     """
     config = ExportConfig.model_validate(read_json(folder / "config.json"))
-    weights = read_weights(folder / "model.safetensors")
+    weights = read_tensors(folder / "model.safetensors")
     models = []
     for network in config.directions:
         own = below(weights, f"{network.direction}.")

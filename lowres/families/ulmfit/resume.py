@@ -21,8 +21,9 @@ from torch import Tensor
 from lowres.artifacts import Run, read_json, write_json
 from lowres.errors import LowresError, NotFinite, Stopped
 from lowres.families.ulmfit.paths import Paths, choose, pinned
-from lowres.families.ulmfit.saved import put_weights, read_tensors, weights_of
+from lowres.families.ulmfit.saved import put_weights, weights_of
 from lowres.families.ulmfit.spec import Network
+from lowres.families.ulmfit.tensors import below, read_tensors
 from lowres.training.checkpoint import Checkpoints
 from lowres.training.log import TrainingLog
 
@@ -92,10 +93,10 @@ class Journal(Callback):
         tensors = read_tensors(latest[1] / "state.safetensors")
         about = read_json(latest[1] / "place.json")
         self.place = Place(**about["place"])
-        self._restored, self._best = tensors, _part(tensors, "best.")
+        self._restored, self._best = tensors, below(tensors, "best.")
         if scaling := self._scaling():
             scaling.scale, scaling.good_steps = about["loss_scale"]
-        put_weights(self.learn.model, _part(tensors, "model."), str(latest[1]))
+        put_weights(self.learn.model, below(tensors, "model."), str(latest[1]))
         return True
 
     def begin_phase(self, last: bool) -> None:
@@ -104,9 +105,9 @@ class Journal(Callback):
 
     def before_fit(self):
         """Puts back the optimiser's moments: Learner.freeze_to, which comes before each fit, clears them."""
-        moments = _part(self._restored, "moments.")
+        moments = below(self._restored, "moments.")
         for number, (parameter, _, state, _) in enumerate(self.learn.opt.all_params()):
-            found = _part(moments, f"{number}.")
+            found = below(moments, f"{number}.")
             self.learn.opt.state[parameter] = state | {name: t.to(parameter.device) for name, t in found.items()}
 
     def before_epoch(self):
@@ -121,7 +122,7 @@ class Journal(Callback):
         if not self._restored:
             return
         self.learn.pct_train, self.learn.train_iter = self.place.pct_train, self.place.train_iter
-        _put_hidden(self.learn.model, _part(self._restored, "hidden."))
+        _put_hidden(self.learn.model, below(self._restored, "hidden."))
         torch.set_rng_state(self._restored["generator.cpu"])
         if "generator.cuda" in self._restored:
             torch.cuda.set_rng_state(self._restored["generator.cuda"])
@@ -228,10 +229,6 @@ def paths_for(network: Network, device: str, checkpoints: Checkpoints) -> Paths:
     """The paths of a training: those of its last checkpoint, that it may end at the same weights, else chosen now."""
     latest = checkpoints.latest()
     return choose(network, device) if latest is None else pinned(read_json(latest[1] / "place.json"), latest[1])
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _encoder(model: Any) -> Any:

@@ -5,8 +5,7 @@ from typing import Any
 
 import torch
 from fastai.text.models.awdlstm import awd_lstm_lm_config
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from lowres.artifacts import write_json
@@ -14,6 +13,7 @@ from lowres.errors import DataError
 from lowres.families.ulmfit.config import LmConfig, read_config
 from lowres.families.ulmfit.models import QRNN, FastAWDLSTM, HiddenDecoder, MixedSequential
 from lowres.families.ulmfit.spec import Network
+from lowres.families.ulmfit.tensors import read_tensors
 from lowres.tokenizers.base import Tokenizer, load_tokenizer
 
 _DROPOUTS = ("hidden_p", "input_p", "embed_p", "weight_p")
@@ -51,14 +51,6 @@ def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
 def save_weights(model: nn.Module, path: Path) -> None:
     """Writes weights_of(model) as safetensors, on the CPU."""
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights_of(model).items()}, path)
-
-
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file. Raises DataError where it is missing or damaged."""
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"{path}: not a whole safetensors file ({error}); copy it again") from error
 
 
 @torch.no_grad()

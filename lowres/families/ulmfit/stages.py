@@ -35,7 +35,6 @@ from lowres.families.ulmfit.saved import (
     parameter_count,
     put_weights,
     read_lm,
-    read_tensors,
     write_lm,
 )
 from lowres.families.ulmfit.spec import (
@@ -44,6 +43,7 @@ from lowres.families.ulmfit.spec import (
     PretrainSpec,
     TuneSpec,
 )
+from lowres.families.ulmfit.tensors import below, read_tensors
 from lowres.fingerprint import file_sha256
 from lowres.metrics.bits import held_out_texts
 from lowres.metrics.classification import label_indices
@@ -256,8 +256,7 @@ def prepare_classifier(
     config, tokenizer = read_config(lm), load_tokenizer(lm / "tokenizer")
     model = build_classifier(config, shape)
     weights = read_tensors(lm / "model.safetensors")
-    encoder = {name[2:]: tensor for name, tensor in weights.items() if name.startswith("0.")}
-    put_weights(model[0].module, encoder, str(lm))  # type: ignore[arg-type]
+    put_weights(model[0].module, below(weights, "0."), str(lm))  # type: ignore[arg-type]
     layout = {"pad_id": config.pad_id, "chunk": spec.bptt, "device": device}
     train, dev = texts
     backward = config.direction == "backward"
