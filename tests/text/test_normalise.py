@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lowres.text.normalise import Normalisation, normalise
+from lowres.text.normalise import Normalisation, _mended, normalise
 
 PLAIN = Normalisation()
 POLICIES = [
@@ -32,6 +32,11 @@ def test_only_single_spaces_and_single_line_breaks_are_left(text, policy):
     assert result == result.strip()
     assert unicodedata.is_normalized(policy.unicode, result)
     result.encode("utf-8")
+
+
+@given(TEXTS, st.sampled_from(POLICIES))
+def test_line_by_line_is_the_whole_text_at_once(text, policy):
+    assert normalise(text, policy) == _mended(text, policy)
 
 
 def test_every_kind_of_line_break_becomes_one():
