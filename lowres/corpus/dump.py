@@ -40,11 +40,13 @@ class Export:
     """A parse of a MediaWiki export, or of a block cut from one between two pages.
 
     path: for errors. encoding: as the XML declaration says, for a block, which has none; None: the whole file.
+    behind: the id of the page that the block follows on, where it is known: a line's number would be the block's own.
     names: siteinfo's namespaces. language: the root's xml:lang. seen_page: whether a page has begun.
     """
 
-    def __init__(self, path: Path, encoding: str | None = None):
+    def __init__(self, path: Path, encoding: str | None = None, behind: int = 0):
         self.path = path
+        self._is_block, self._behind = encoding is not None, behind
         self.names: dict[int, str] = {}
         self.language = ""
         self.encoding = encoding or "utf-8"
@@ -88,6 +90,7 @@ class Export:
         if self._fed - self._parser.CurrentByteIndex > _MAX_TAG:
             raise DataError(f"{self.path}: a tag is longer than {_MAX_TAG} bytes: this is no MediaWiki export")
         pages, self._pages = self._pages, []
+        self._behind = pages[-1].id if pages else self._behind
         return pages
 
     def close(self) -> None:
@@ -106,8 +109,16 @@ class Export:
         except expat.ExpatError as fault:
             if last:
                 raise Truncated(f"{self.path}: it is truncated; fetch it again") from None
-            where = f"line {fault.lineno} ({expat.ErrorString(fault.code)})"
-            raise DataError(f"{self.path}: malformed XML at {where}; fetch it again") from None
+            where = f"{self._place(fault.lineno)} ({expat.ErrorString(fault.code)})"
+            raise DataError(f"{self.path}: malformed XML {where}; fetch it again") from None
+
+    def _place(self, line: int) -> str:
+        if not self._is_block:
+            return f"at line {line}"
+        if self.open_page and self._page.get("title"):
+            return f"in page {self._page['title'][:200]!r}"
+        behind = self._pages[-1].id if self._pages else self._behind
+        return f"behind page {behind}" if behind else "in the first page of a block"
 
     def _new_parser(self, encoding: str | None) -> expat.XMLParserType:
         """An expat parser bound to this object. Declared entities (and so entity bombs) are refused with their DTD."""

@@ -68,7 +68,7 @@ class PageReader:
     def __init__(self, path: Path, encoding: str | None):
         self._path = path
         self._encoding = encoding
-        self._left = b""
+        self._left, self._last = b"", 0
         self._export = None if encoding and encoding.lower() == "utf-8" else Export(path, encoding)
 
     def feed(self, data: bytes) -> list[Page]:
@@ -78,7 +78,7 @@ class PageReader:
         held = self._left + data
         end = held.rfind(_END) + len(_END)
         pages, taken = _laid_out(held[:end]) if end >= len(_END) else ([], 0)
-        self._left = held[taken:]
+        self._left, self._last = held[taken:], pages[-1].id if pages else self._last
         if taken < end >= len(_END) or len(self._left) > _HELD:
             pages += self._by_expat()
         return pages
@@ -110,7 +110,7 @@ class PageReader:
 
     def _by_expat(self) -> list[Page]:
         """Gives expat what is held, and from now on all that comes."""
-        self._export = self._export or Export(self._path, self._encoding)
+        self._export = self._export or Export(self._path, self._encoding, self._last)
         left, self._left = self._left, b""
         return self._export.feed(left)
 

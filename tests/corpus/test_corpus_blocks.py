@@ -198,7 +198,7 @@ def test_the_first_fault_is_told_whoever_finds_it(tmp_path, threads):
     made = pages(20, 400)
     made[12] = made[12].replace("</title>", "</tilte>")
     faulty = multistream(tmp_path, made)
-    with pytest.raises(DataError, match="malformed XML"):
+    with pytest.raises(DataError, match="malformed XML behind page 12 "):
         list(extracted(extraction(faulty, tmp_path / "a"), threads, False, SMALL))
     data = bytearray(multistream(tmp_path, pages(20, 400)).read_bytes())
     data[len(data) // 2] ^= 1

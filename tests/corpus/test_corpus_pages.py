@@ -1,6 +1,7 @@
 """Pages found by search are those that expat finds, and what search does not know goes to expat."""
 
 import bz2
+import re
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ PAGE = """  <page>
 
 
 def by(reader: Export | PageReader, data: bytes, step: int) -> list[Page] | str:
-    """The pages, or what is wrong, but for the number of the line."""
+    """The pages, or what is wrong, but for where in the file."""
     pages = []
     try:
         for start in range(0, len(data), step):
@@ -50,7 +51,7 @@ def by(reader: Export | PageReader, data: bytes, step: int) -> list[Page] | str:
             pages += reader.end_block()
         reader.close()
     except DataError as fault:
-        return f"{type(fault).__name__} {str(fault).split(' at line ')[0]}"
+        return f"{type(fault).__name__} {re.sub(r'XML (at line|behind page|in the first page).*', 'XML', str(fault))}"
     return pages
 
 
@@ -190,3 +191,11 @@ def test_the_small_dump_is_read_by_search_alone():
     found, asked = both(data[data.index(b"<page>") :], 1 << 18)
     assert len(found) > 100
     assert not asked
+
+
+def test_a_fault_in_a_block_is_told_by_its_page():
+    broken = PAGE.replace("<id>12</id>", "<id>13</id>").replace("</sha1>", "</sha2>")
+    with pytest.raises(DataError, match=r"malformed XML in page 'Hà Nội' \(mismatched tag\)"):
+        PageReader(PATH, "utf-8").feed((PAGE + broken).encode())
+    with pytest.raises(DataError, match="malformed XML behind page 12 "):
+        PageReader(PATH, "utf-8").feed((PAGE + broken.replace("</title>", "</tilte>")).encode())
