@@ -358,7 +358,13 @@ def faults(model: type[BaseModel], error: ValidationError, where: str, prefix: s
             yield f"{where}: {key}: {fault['msg'].removeprefix('Value error, ')}"
         else:
             message = fault["msg"][0].lower() + fault["msg"][1:]
+            for python, toml in _TOML_NAMES.items():
+                message = message.replace(python, toml)
             yield f"{where}: {key} is {_short(fault['input'])}; {message}"
+
+
+_TOML_NAMES = {"a valid tuple": "a list, [...]", "a valid dictionary": "a table", "a valid string": "text"}
+"""pydantic's names of types -> TOML's."""
 
 
 def _shared(one: tuple[int | str, ...], other: tuple[int | str, ...]) -> int:
