@@ -11,10 +11,13 @@ from torch.nn import functional as F
 
 from lowres.errors import DataError, ShapeError
 from lowres.families.ulmfit import compiled, recurrence
+from lowres.families.ulmfit.inference import TorchEncoder
 from lowres.families.ulmfit.kernels import build as building
 from lowres.families.ulmfit.kernels.load import Kernels, Missing, kernels
 from lowres.families.ulmfit.models import FastAWDLSTM, TiedCrossEntropy, cheap_dropout, use_kernels
-from lowres.families.ulmfit.saved import LmConfig, build_lm
+from lowres.families.ulmfit.quantised import quantised
+from lowres.families.ulmfit.saved import LmConfig, build_lm, weights_of
+from lowres.families.ulmfit.tensors import below
 
 F32, BF16, F64 = torch.float32, torch.bfloat16, torch.float64
 TOLERANCE = {F64: 1e-12, F32: 3e-6, BF16: 2e-2}
@@ -269,6 +272,24 @@ def test_a_model_trains_alike_with_and_without_kernels(cell, window, mixed):
     for got, want in zip(ours, theirs, strict=True):
         assert got.dtype == want.dtype
         assert float((got - want).norm()) <= (3e-2 if mixed else 1e-5) * max(float(want.norm()), 1e-3)
+
+
+@pytest.mark.parametrize("bits", [8, 32])
+@pytest.mark.parametrize(("cell", "window", "zoneout"), [("qrnn", 2, 0.1), ("qrnn", 1, 0.0), ("awd-lstm", 2, 0.0)])
+def test_an_exported_model_reads_alike_with_and_without_kernels(cell, window, zoneout, bits):
+    torch.manual_seed(3)
+    sizes = {"emb_size": 12, "n_hid": 20, "n_layers": 3, "window": window, "zoneout": zoneout}
+    config = LmConfig(cell=cell, **sizes, precision="float32", vocab_size=30, pad_id=1, direction="forward")
+    weights = below({name: tensor.detach() for name, tensor in weights_of(build_lm(config)).items()}, "0.")
+    weights = quantised(weights) if bits == 8 else weights
+    found = []
+    for kernel in ("auto", "torch"):
+        encoder = TorchEncoder(config, weights, kernel)
+        first, states = encoder.read(torch.arange(18).view(2, 9), encoder.start(2))
+        more, states = encoder.read(torch.tensor([[4], [7]]), states)
+        found.append([first, more, *(part for state in states for part in state)])
+    assert all(torch.allclose(one, other, atol=1e-2 if bits == 8 else 1e-6) for one, other in zip(*found, strict=True))
+    assert float((found[0][1] - found[1][1]).abs().mean()) < 1e-3
 
 
 def test_a_compiled_awd_lstm_keeps_no_copy_of_its_weights():

@@ -18,7 +18,7 @@ from lowres.families.contract import Packing
 from lowres.families.ulmfit import inference, onnx_inference
 from lowres.families.ulmfit.classify import load
 from lowres.families.ulmfit.export import export_classifier
-from lowres.families.ulmfit.quantised import Int8Product, Int8Rows, quantise
+from lowres.families.ulmfit.quantised import Int8Product, Int8Rows, TorchRows, quantise
 from lowres.families.ulmfit.spec import ClassifierSpec, InitSpec
 from lowres.families.ulmfit.stages import init_lm, train_classifier
 from lowres.packages import open_package, write_manifest
@@ -186,12 +186,18 @@ def test_weights_of_another_model_are_refused(exported, tmp_path):
 # --- eight bits ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("rows", "inner", "columns"), [(1, 8, 3), (1, 33, 17), (5, 800, 96), (70, 16, 48), (2, 1, 1)])
+@pytest.mark.parametrize(
+    ("rows", "inner", "columns"), [(1, 8, 3), (1, 33, 17), (5, 800, 96), (70, 16, 48), (2, 1, 1), (3, 64, 130)]
+)
 def test_the_integer_product_is_exact(rows, inner, columns):
     torch.manual_seed(rows)
     weight, scale = quantise(torch.randn(columns, inner))
     bias, x = torch.randn(columns), torch.randn(rows, 2, inner) * 100
     got = Int8Product(weight, scale, bias)(x)
+    by_torch = TorchRows(weight, scale, bias)(x.view(-1, inner)).view_as(got)
+    assert torch.allclose(got, by_torch, rtol=1e-6, atol=1e-6 * float(by_torch.abs().max()))
+    without = Int8Product(weight, scale, None)(x)
+    assert torch.allclose(without + bias, got, rtol=1e-5, atol=1e-5 * float(got.abs().max()))
     size = x.abs().amax(-1, keepdim=True) / 127
     rounded = (x / size).round().double()
     exact = (rounded @ weight.double().t()) * scale.double() * size.double() + bias.double()

@@ -6,7 +6,7 @@ and rounded in one pass. Time comes first; products run in `dtype`, states, weig
 (float64 where dtype is). CPU tensors only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -155,6 +155,25 @@ def forget_pool(gates: Tensor, c0: Tensor, zoned: Tensor | None = None, zoneout:
     if gates.dim() != 3 or gates.shape[2] != 3 * c0.shape[-1] or gates.shape[1] != c0.shape[0] or not len(gates):
         raise ShapeError(f"forget_pool: gates {tuple(gates.shape)} do not fit a state of {tuple(c0.shape)}")
     return _ForgetPool.apply(gates, c0, zoned, zoneout)  # type: ignore[return-value]
+
+
+def pool_once(gates: Tensor, c0: Tensor, zoneout: float) -> tuple[Tensor, Tensor]:
+    """forget_pool without a gradient. gates, contiguous, is overwritten; c0 is not."""
+    out, _, last = _pool(gates, gates, c0, None, zoneout)
+    return out, last
+
+
+def lstm_once(gates: Tensor, recurrent: Callable[[Tensor], Tensor], h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """recurrence.lstm_steps without a gradient: all h and the last c. gates, contiguous, is overwritten.
+
+    recurrent: (batch, hidden) -> (batch, 4 * hidden), the product of h.
+    """
+    out, c = gates.new_empty(*gates.shape[:2], c.shape[-1]), c.clone(memory_format=torch.contiguous_format)
+    call = _loaded().call
+    for gate, output in zip(gates, out, strict=True):
+        call("lstm_forward", gates.dtype, gate, recurrent(h), c, c, output, *c.shape)
+        h = output
+    return out, c
 
 
 class _QrnnLayer(Function):

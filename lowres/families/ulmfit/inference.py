@@ -7,7 +7,7 @@ text of any length needs the memory of one piece. A text's probabilities do not 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -16,7 +16,9 @@ from torch.nn import functional as F
 
 from lowres.artifacts import read_json
 from lowres.errors import DataError
+from lowres.families.ulmfit.compiled import lstm_once, pool_once
 from lowres.families.ulmfit.config import ExportConfig, LmConfig, Shape, state_widths
+from lowres.families.ulmfit.kernels.load import has_kernels
 from lowres.families.ulmfit.quantised import Int8Product, Int8Rows
 from lowres.families.ulmfit.tensors import below, read_tensors
 from lowres.tokenizers.base import Tokenizer, load_tokenizer
@@ -41,19 +43,23 @@ class Encoder(Protocol):
 
 
 class TorchEncoder:
-    """A QRNN or AWD-LSTM in evaluation mode. weights: by their names in the encoder, float32, or int8 with `.scale`."""
+    """A QRNN or AWD-LSTM in evaluation mode. weights: by their names in the encoder, float32, or int8 with `.scale`.
 
-    def __init__(self, config: LmConfig, weights: Mapping[str, Tensor]):
+    kernel: of the time loops; "auto": compiled where it was built (as `Network.kernel`), the same to rounding.
+    """
+
+    def __init__(self, config: LmConfig, weights: Mapping[str, Tensor], kernel: Literal["auto", "torch"] = "auto"):
         self.config = config
+        compiled = kernel == "auto" and has_kernels()
         self.embedding = _rows(weights, "encoder.weight")
         self.layers: list[Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, tuple[Tensor, ...]]]] = []
         for k in range(config.n_layers):
             if config.cell == "qrnn":
                 linear = f"rnns.{k}.layers.0.linear"
                 product = matrix_product(weights, f"{linear}.weight_raw", weights[f"{linear}.module.bias"])
-                self.layers.append(_Qrnn(product, two=k == 0 and config.window == 2, zoneout=config.zoneout))
+                self.layers.append(_Qrnn(product, k == 0 and config.window == 2, config.zoneout, compiled))
             else:
-                self.layers.append(_lstm_layer(weights, k))
+                self.layers.append(_lstm_layer(weights, k, compiled))
 
     def start(self, rows: int) -> States:
         """Zeros."""
@@ -90,6 +96,7 @@ class _Qrnn:
     product: Product
     two: bool
     zoneout: float
+    compiled: bool
 
     def __call__(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """x: (time, rows, width). At few rows the gates of all steps fit the cache: one call of lerp a step is left."""
@@ -98,7 +105,11 @@ class _Qrnn:
             inputs, before = torch.cat([x, torch.cat([before[0][None], x[:-1]])], -1), (x[-1],)
         else:
             inputs = x
-        z, f, o = self.product(inputs).chunk(3, -1)
+        gates = self.product(inputs)
+        if self.compiled:
+            out, c = pool_once(gates, c, self.zoneout)
+            return out, (c, *before)
+        z, f, o = gates.chunk(3, -1)
         z.tanh_()
         f.sigmoid_()
         if self.zoneout:
@@ -117,11 +128,15 @@ class _Lstm:
 
     product: Product
     recurrent: Product
+    compiled: bool
 
     def __call__(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """x: (time, rows, width)."""
         h, c = state
         gates = self.product(x)
+        if self.compiled:
+            out, c = lstm_once(gates, self.recurrent, h, c)
+            return out, (out[-1].clone(), c)
         out = gates.new_empty(*gates.shape[:2], c.shape[-1])
         for gate, h_t in zip(gates.unbind(), out.unbind(), strict=True):
             i, f, g, o = gate.add_(self.recurrent(h)).chunk(4, -1)
@@ -149,11 +164,15 @@ class _NativeLstm:
         return out, (h[0], c[0])
 
 
-def _lstm_layer(weights: Mapping[str, Tensor], layer: int) -> "_Lstm | _NativeLstm":
+def _lstm_layer(weights: Mapping[str, Tensor], layer: int, compiled: bool) -> "_Lstm | _NativeLstm":
     own = f"rnns.{layer}"
     names = [f"{own}.{name}" for name in ("module.weight_ih_l0", "weight_hh_l0_raw")]
     biases = [weights[f"{own}.module.{name}"] for name in ("bias_ih_l0", "bias_hh_l0")]
-    stepwise = _Lstm(matrix_product(weights, names[0], biases[0] + biases[1]), matrix_product(weights, names[1], None))
+    product, recurrent = (
+        matrix_product(weights, names[0], biases[0] + biases[1]),
+        matrix_product(weights, names[1], None),
+    )
+    stepwise = _Lstm(product, recurrent, compiled)
     matrices = [weights[name] for name in names]
     return stepwise if matrices[1].dtype == torch.int8 else _NativeLstm([*matrices, *biases], stepwise)
 

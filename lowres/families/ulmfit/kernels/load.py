@@ -24,6 +24,8 @@ _SIGNATURES = {  # p: a tensor, i: an integer, d: a number
     "drop_weights": "ppp" + "ii" + "d" + "i",
     "drop_gradient": "ppp" + "i" + "d" + "i",
 }
+_OF_BYTES = {"int8_product": "pppppppp" + "iii" + "i"}
+"""What one kind of numbers alone has, on processors that have the instructions: `<name>_runs_here` says so."""
 _TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "d": ctypes.c_double}
 _REBUILD = "pip install -e . builds them"
 
@@ -37,10 +39,16 @@ class Kernels:
     openmp: bool
     functions: dict[str, Callable[..., None]]
 
-    def call(self, name: str, dtype: torch.dtype, *arguments: Tensor | float | None) -> None:
-        """Runs a kernel on contiguous CPU tensors, with torch's number of threads."""
+    @property
+    def of_bytes(self) -> bool:
+        """Whether there is the kernel int8_product on this processor."""
+        return "int8_product" in self.functions
+
+    def call(self, name: str, dtype: torch.dtype | None, *arguments: Tensor | float | None) -> None:
+        """Runs a kernel on contiguous CPU tensors, with torch's number of threads. dtype: None for int8_product."""
         given = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
-        self.functions[f"{name}_{KINDS[dtype]}"](*given, torch.get_num_threads() if self.openmp else 1)
+        whole = name if dtype is None else f"{name}_{KINDS[dtype]}"
+        self.functions[whole](*given, torch.get_num_threads() if self.openmp else 1)
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,11 @@ def kernels(folder: Path = SOURCES) -> Kernels | Missing:
     return Kernels(level, record["compiler"], record["openmp"], functions)
 
 
+def has_kernels() -> bool:
+    """Whether there are compiled kernels in this process."""
+    return isinstance(kernels(), Kernels)
+
+
 def _level(libraries: dict[str, str]) -> str | None:
     """The highest level among `libraries` that the processor has."""
     levels = list(LEVELS.get(platform.machine(), {"DEFAULT": []}))
@@ -94,10 +107,10 @@ def _torchs_openmp() -> str:
 
 
 def _functions(library: Any) -> dict[str, Callable[..., None]]:
+    wanted = {f"{name}_{kind}": letters for name, letters in _SIGNATURES.items() for kind in KINDS.values()}
+    wanted |= {name: letters for name, letters in _OF_BYTES.items() if getattr(library, f"{name}_runs_here")()}
     found = {}
-    for name, signature in _SIGNATURES.items():
-        for kind in KINDS.values():
-            function = getattr(library, f"{name}_{kind}")
-            function.argtypes, function.restype = [_TYPES[letter] for letter in signature], None
-            found[f"{name}_{kind}"] = function
+    for name, letters in wanted.items():
+        found[name] = getattr(library, name)
+        found[name].argtypes, found[name].restype = [_TYPES[letter] for letter in letters], None
     return found
