@@ -135,7 +135,8 @@ class _Lstm:
         h, c = state
         gates = self.product(x)
         if self.compiled:
-            out, c = lstm_once(gates, self.recurrent, h, c)
+            packed = self.recurrent.packed if isinstance(self.recurrent, Int8Product) else None
+            out, c = packed.lstm(gates, h, c) if packed else lstm_once(gates, self.recurrent, h, c)
             return out, (out[-1].clone(), c)
         out = gates.new_empty(*gates.shape[:2], c.shape[-1])
         for gate, h_t in zip(gates.unbind(), out.unbind(), strict=True):
@@ -168,11 +169,8 @@ def _lstm_layer(weights: Mapping[str, Tensor], layer: int, compiled: bool) -> "_
     own = f"rnns.{layer}"
     names = [f"{own}.{name}" for name in ("module.weight_ih_l0", "weight_hh_l0_raw")]
     biases = [weights[f"{own}.module.{name}"] for name in ("bias_ih_l0", "bias_hh_l0")]
-    product, recurrent = (
-        matrix_product(weights, names[0], biases[0] + biases[1]),
-        matrix_product(weights, names[1], None),
-    )
-    stepwise = _Lstm(product, recurrent, compiled)
+    product = matrix_product(weights, names[0], biases[0] + biases[1])
+    stepwise = _Lstm(product, matrix_product(weights, names[1], None), compiled)
     matrices = [weights[name] for name in names]
     return stepwise if matrices[1].dtype == torch.int8 else _NativeLstm([*matrices, *biases], stepwise)
 
@@ -222,8 +220,11 @@ def pooled(encoder: Encoder, texts: Sequence[Sequence[int]], shape: Shape) -> Te
             most = out.new_full(last.shape, -torch.inf)
         left = lengths[:rows] - start
         counts = (torch.arange(width) < left[:, None]) & (left <= shape.max_len)[:, None]
-        total[:rows] += torch.einsum("rtw,rt->rw", out, counts.to(out.dtype))
-        most[:rows] = torch.maximum(most[:rows], out.masked_fill(~counts[:, :, None], -torch.inf).amax(1))
+        some = not counts.all()
+        total[:rows] += (out * counts[:, :, None] if some else out).sum(1)
+        most[:rows] = torch.maximum(
+            most[:rows], (out.masked_fill(~counts[:, :, None], -torch.inf) if some else out).amax(1)
+        )
         ends = left <= width
         last[:rows][ends] = out[ends, left[ends] - 1]
     skipped = torch.clamp(-(-(lengths - shape.max_len) // shape.bptt), min=0) * shape.bptt

@@ -1,6 +1,5 @@
 /* Every kernel for every kind of numbers; see arithmetic.h. Built by build.py. */
 #include "arithmetic.h"
-#include "int8.h"
 
 static inline uint32_t bits_of_float(float x) {
   uint32_t bits;
@@ -27,6 +26,7 @@ static inline uint64_t bits_of_double(double x) {
 #include "qrnn.h"
 #include "softmax.h"
 #include "weight_drop.h"
+#include "int8.h"
 #undef KIND
 #undef REAL
 #undef WIDEN

@@ -24,8 +24,8 @@ _SIGNATURES = {  # p: a tensor, i: an integer, d: a number
     "drop_weights": "ppp" + "ii" + "d" + "i",
     "drop_gradient": "ppp" + "i" + "d" + "i",
 }
-_OF_BYTES = {"int8_product": "pppppppp" + "iii" + "i"}
-"""What one kind of numbers alone has, on processors that have the instructions: `<name>_runs_here` says so."""
+_OF_BYTES = {"int8_product": "pppppppp" + "iiii", "int8_lstm": "pppppppppp" + "iiii"}
+"""What one kind of numbers alone has, where int8_product_runs_here says so."""
 _TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "d": ctypes.c_double}
 _REBUILD = "pip install -e . builds them"
 
@@ -41,11 +41,11 @@ class Kernels:
 
     @property
     def of_bytes(self) -> bool:
-        """Whether there is the kernel int8_product on this processor."""
+        """Whether there are the kernels int8_product and int8_lstm on this processor."""
         return "int8_product" in self.functions
 
     def call(self, name: str, dtype: torch.dtype | None, *arguments: Tensor | float | None) -> None:
-        """Runs a kernel on contiguous CPU tensors, with torch's number of threads. dtype: None for int8_product."""
+        """Runs a kernel on contiguous CPU tensors, with torch's number of threads. dtype: None for int8_*."""
         given = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
         whole = name if dtype is None else f"{name}_{KINDS[dtype]}"
         self.functions[whole](*given, torch.get_num_threads() if self.openmp else 1)
@@ -108,7 +108,7 @@ def _torchs_openmp() -> str:
 
 def _functions(library: Any) -> dict[str, Callable[..., None]]:
     wanted = {f"{name}_{kind}": letters for name, letters in _SIGNATURES.items() for kind in KINDS.values()}
-    wanted |= {name: letters for name, letters in _OF_BYTES.items() if getattr(library, f"{name}_runs_here")()}
+    wanted |= _OF_BYTES if library.int8_product_runs_here() else {}
     found = {}
     for name, letters in wanted.items():
         found[name] = getattr(library, name)
