@@ -145,7 +145,7 @@ def ours(sizes: Sizes, cell: str, kernel: str, precision: str) -> Learner:
     model = build_lm(config, DROP_MULT)
     learn = lm_learner(model, Batches(sizes), Batches(sizes), Optimisation())  # type: ignore[arg-type]
     for part in (model, learn.loss_func):
-        use_kernels(part, kernel == "compiled")
+        use_kernels(part, kernel)
     return learn
 
 
