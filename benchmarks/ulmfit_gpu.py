@@ -4,9 +4,9 @@
                                     [--small] [--json OUT]
 
 Every round runs some steps of every contender in turn, in one process, and waits for the device before and behind them;
-the best round of each is compared. float32 is TF32 in every contender's products. A layer is 64 x 70 tokens, forward and
-backward, its weights in the precision: a QRNN of 1552 beside torch's (cuDNN's) LSTM of as many parameters. A step of a
-language model is that of benchmarks/ulmfit.py; fastai runs with its own MixedPrecision. Both read the loss every step.
+the best round of each is compared. float32 is TF32 in every contender's products. A layer is 64 x 70 tokens, forward
+and backward, its weights in the precision: a QRNN of 1552 beside torch's (cuDNN's) LSTM of as many parameters. A step
+of a language model is that of benchmarks/ulmfit.py; fastai runs with its own MixedPrecision. Both read every loss.
 First the Triton kernels are compared with plain torch in float64, on the device. Peak memory is what a step takes over
 what was held before it. A contender that fails has a line and no numbers. --sweep: other blocks, stages and warps of
 the Triton kernels. --small: toy sizes, to see that it runs. Needs torch with CUDA, triton, fastai and this repository.
@@ -55,7 +55,7 @@ def seconds_of(run: Callable[[], Any], steps: int, device: str) -> float:
     return (time.perf_counter() - begun) / steps
 
 
-# --- the contenders: each gives the seconds of a step, of so many ------------------------------------------------------
+# --- the contenders: each gives the seconds of a step, of so many -----------------------------------------------------
 
 
 def fused_pool(gates: Tensor, c0: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -147,8 +147,8 @@ def mixed(learn: Learner, precision: str) -> Learner:
 def models(sizes: Sizes, precision: str, count: int, device: str) -> dict[str, Callable[[], Learner]]:
     """Learners of whole language models, not made yet."""
     made = {"LM fastai AWD-LSTM": lambda: mixed(fastais(sizes, "awd-lstm", count, device), precision)}
-    for cell, name, kernel in (("awd-lstm", "AWD-LSTM", "cudnn"), ("qrnn", "QRNN", "triton"), ("qrnn", "QRNN", "torch")):
-        made[f"LM {name} {kernel}"] = lambda c=cell, k=kernel: ours(sizes, c, k, precision, count, device)
+    for cell, kernel in (("awd-lstm", "cudnn"), ("qrnn", "triton"), ("qrnn", "torch")):
+        made[f"LM {cell.upper()} {kernel}"] = lambda c=cell, k=kernel: ours(sizes, c, k, precision, count, device)
     return made
 
 
@@ -175,7 +175,7 @@ def _made_once(make: Callable[[], Learner], device: str) -> Callable[[], float]:
     return run
 
 
-# --- measuring ---------------------------------------------------------------------------------------------------------
+# --- measuring --------------------------------------------------------------------------------------------------------
 
 
 def differences(sizes: Sizes, precisions: list[str], device: str) -> list[list[str]]:
@@ -235,6 +235,7 @@ def measure(
                 taken = run()
             except Exception as error:  # a contender that cannot run here is told, and the others go on
                 failed[name] = (str(error).splitlines() or [type(error).__name__])[0]
+                torch.set_autocast_enabled("cuda", False)  # fastai's MixedPrecision leaves it on
                 continue
             if number:  # the first round compiles, makes moments and warms up
                 seconds[name].append(taken)
@@ -252,7 +253,7 @@ def _memory(device: str) -> int:
     return torch.cuda.memory_allocated()
 
 
-# --- the report --------------------------------------------------------------------------------------------------------
+# --- the report -------------------------------------------------------------------------------------------------------
 
 
 def ratios(best: dict[str, float], precision: str) -> list[list[str]]:

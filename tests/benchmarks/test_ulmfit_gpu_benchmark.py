@@ -1,4 +1,4 @@
-"""The GPU benchmark on a CPU, with Triton's interpreter: every contender computes, and the report says what it should."""
+"""The GPU benchmark on a CPU, with Triton's interpreter: every contender computes, and the report tells of each."""
 
 from pathlib import Path
 from types import SimpleNamespace

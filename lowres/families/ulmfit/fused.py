@@ -5,6 +5,9 @@ are taken on the way, so that gates are read once and nothing but h and c is wri
 where TRITON_INTERPRET=1 was set before triton was imported. Time comes first everywhere in this file.
 """
 
+# pyright: reportGeneralTypeIssues=false
+# (what a kernel's function gives back is hidden from it by triton.jit)
+
 import os
 
 import torch
@@ -203,7 +206,8 @@ class _ForgetPool(Function):
                 gates, bias, zones, before, last, d_out, d_last, d_gates, d_bias, d_first, time, batch, hidden,
                 **ctx.settings,
             )  # fmt: skip
-        return d_gates, d_first, None, None, None if d_bias is None else d_bias.sum(0).to(bias.dtype)
+        own = None if bias is None or d_bias is None else d_bias.sum(0).to(bias.dtype)
+        return d_gates, d_first, None, None, own
 
 
 def _settings(zones: Tensor | None) -> dict[str, int]:
