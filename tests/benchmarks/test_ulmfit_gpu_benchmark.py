@@ -20,7 +20,7 @@ def benchmark(monkeypatch):
 
 def test_every_contender_takes_a_step_and_is_reported(benchmark):
     pytest.importorskip("triton", reason="triton is not installed: pip install 'lowres[test]'")
-    sizes = benchmark.Sizes(batch=2, bptt=2, vocabulary=30, emb_size=8, qrnn=(1, 8), lstm=(2, 8))
+    sizes = benchmark.Sizes(batch=1, bptt=2, vocabulary=30, emb_size=8, qrnn=(1, 8), lstm=(2, 8))
     wanted = SimpleNamespace(precisions=["float32"], steps=1, rounds=1, sweep=False)
     result = benchmark.measured(sizes, wanted, "cpu")
     assert not result["failed"]

@@ -100,7 +100,7 @@ def test_forget_pool_is_the_float64_loop(size, zone, dtype):
     scale=st.sampled_from([1e-3, 1.0, 30.0, 1e4]),
     seed=st.integers(0, 2**31),
 )
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_any_size_and_scale_is_plain_torchs(time, batch, hidden, scale, seed):
     draws = torch.Generator().manual_seed(seed)
     gates = torch.randn(time, batch, 3 * hidden, generator=draws) * scale
@@ -157,7 +157,7 @@ def gradients(config, kernel, products):
     model = build_lm(config, drop_mult=0.5).train().to(DEVICE)
     model.products = products
     use_kernels(model, kernel)
-    loss, ids = TiedCrossEntropy(model.decoder), torch.randint(3, 40, (2, 6)).to(DEVICE)
+    loss, ids = TiedCrossEntropy(model.decoder), torch.randint(3, 40, (1, 6)).to(DEVICE)
     model.reset()
     total = sum(loss(model(ids[:, a:b])[0], ids[:, a + 1 : b + 1]) for a, b in ((0, 2), (2, 5)))
     total.backward()
