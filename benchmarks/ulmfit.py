@@ -80,12 +80,10 @@ SMALL = Sizes(batch=4, bptt=7, vocabulary=300, emb_size=24, qrnn=(2, 40), lstm=(
 class Batches:
     """The same random batch `count` times."""
 
-    device = torch.device("cpu")
-
-    def __init__(self, sizes: Sizes, count: int = 1):
+    def __init__(self, sizes: Sizes, count: int = 1, device: str = "cpu"):
         draws = torch.Generator().manual_seed(0)
-        self.ids = torch.randint(3, sizes.vocabulary, (sizes.batch, sizes.bptt + 1), generator=draws)
-        self.count = count
+        self.ids = torch.randint(3, sizes.vocabulary, (sizes.batch, sizes.bptt + 1), generator=draws).to(device)
+        self.count, self.device = count, torch.device(device)
 
     def __len__(self) -> int:
         return self.count
@@ -126,26 +124,27 @@ class LoopQRNN(QRNN):
 _model_meta[LoopQRNN] = _model_meta[QRNN] | {"config_lm": QRNN_LM_CONFIG}
 
 
-def fastais(sizes: Sizes, cell: str) -> Learner:
+def fastais(sizes: Sizes, cell: str, count: int = 1, device: str = "cpu") -> Learner:
     """fastai's learner: its own AWD_LSTM, or the loop QRNN under its decoder and loss."""
     layers, hidden = sizes.shape(cell)
     architecture = LoopQRNN if cell == "qrnn" else AWD_LSTM
     config = dict(_model_meta[architecture]["config_lm"])
     config |= {"emb_sz": sizes.emb_size, "n_hid": hidden, "n_layers": layers}
-    loaders = Loaders(Batches(sizes), Batches(sizes))
-    loaders.vocab, loaders._device = [str(k) for k in range(sizes.vocabulary)], torch.device("cpu")
+    batches = Batches(sizes, count, device)
+    loaders = Loaders(batches, batches)
+    loaders.vocab, loaders._device = [str(k) for k in range(sizes.vocabulary)], batches.device
     options = {"config": config, "drop_mult": DROP_MULT, "pretrained": False, "metrics": []}
     return language_model_learner(loaders, architecture, cbs=[GradientClip(0.25)], **options)
 
 
-def ours(sizes: Sizes, cell: str, kernel: str, precision: str) -> Learner:
+def ours(sizes: Sizes, cell: str, kernel: str, precision: str, count: int = 1, device: str = "cpu") -> Learner:
     layers, hidden = sizes.shape(cell)
     shape = {"cell": cell, "emb_size": sizes.emb_size, "n_hid": hidden, "n_layers": layers, "precision": precision}
     config = LmConfig(**shape, vocab_size=sizes.vocabulary, pad_id=1, direction="forward")  # type: ignore[arg-type]
-    model = build_lm(config, DROP_MULT)
-    learn = lm_learner(model, Batches(sizes), Batches(sizes), Optimisation())  # type: ignore[arg-type]
+    model, batches = build_lm(config, DROP_MULT).to(device), Batches(sizes, count, device)
+    learn = lm_learner(model, batches, batches, Optimisation())  # type: ignore[arg-type]
     for part in (model, learn.loss_func):
-        use_kernels(part, kernel == "compiled")
+        use_kernels(part, kernel)
     return learn
 
 

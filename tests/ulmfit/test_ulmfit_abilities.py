@@ -23,3 +23,15 @@ def test_the_benchmark_says_whether_auto_takes_the_fastest_products(monkeypatch,
         assert lines[1] == ("", f'"auto" takes {advice} bfloat16 is 2.0 times as fast as float32')
         assert [name for name, _ in lines[2:]] == ["QRNN loop", "loss"] * 2
         assert all(" ms, compiled " in said for _, said in lines[2:])
+
+
+def test_a_machine_without_a_gpu_needs_no_kernels_for_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert dict(abilities.abilities())["CUDA kernels"] == "none are needed: torch finds no CUDA device"
+
+
+def test_on_a_gpu_what_does_not_compute_is_told_with_its_reason(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(abilities, "lacking", lambda name, device: "no C compiler" if name == "triton" else "")
+    said = "Triton (QRNN): plain torch is used, no C compiler, cuDNN (AWD-LSTM): used"
+    assert dict(abilities.abilities())["CUDA kernels"] == said

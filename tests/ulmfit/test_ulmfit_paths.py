@@ -8,7 +8,7 @@ import torch
 from lowres.errors import DataError, Stopped
 from lowres.families.ulmfit import paths as choosing
 from lowres.families.ulmfit.kernels.load import Missing
-from lowres.families.ulmfit.paths import Paths, choose, pinned
+from lowres.families.ulmfit.paths import Paths, check_device, choose, lacking, pinned
 from lowres.families.ulmfit.spec import Network, PretrainSpec
 from lowres.families.ulmfit.stages import pretrain_lm
 
@@ -35,11 +35,41 @@ def test_ids_from_before_there_was_a_choice_stay():
 def test_auto_takes_what_is_there(monkeypatch):
     assert choose(Network()).kernel == "compiled" and choose(Network()).level
     assert choose(Network(kernel="torch", products="default")) == Paths("torch", "default")
-    assert choose(Network(), "cuda") == Paths("torch", "default")
     without_kernels(monkeypatch)
     assert choose(Network()).kernel == "torch"
     with pytest.raises(DataError, match='lm.kernel is "compiled" and there are no compiled kernels: no C compiler'):
         choose(Network(kernel="compiled"))
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    lacking.cache_clear()
+    yield
+    lacking.cache_clear()
+
+
+def test_a_gpus_kernel_that_is_asked_for_and_absent_is_an_error(no_gpu, tmp_path):
+    assert choose(Network(), "cuda") == Paths("torch", "default")
+    for kernel, cell in (("triton", "qrnn"), ("cudnn", "awd-lstm")):
+        said = f'"{kernel}", and torch finds no CUDA device'
+        with pytest.raises(DataError, match=f'lm.kernel is {said}; or write "torch"'):
+            choose(Network(kernel=kernel, cell=cell), "cuda")
+        for device, why in (("cuda", said), ("cpu", f'"{kernel}", and the device is cpu')):
+            with pytest.raises(DataError, match=f"begun with kernel {why}; mend that"):
+                pinned({"paths": {"kernel": kernel}}, tmp_path, device)
+        with pytest.raises(ValueError, match=f'"{kernel}" is for cell = "{cell}"; write "auto"'):
+            Network(kernel=kernel, cell={"qrnn": "awd-lstm", "awd-lstm": "qrnn"}[cell])
+
+
+def test_a_kernel_is_for_its_kind_of_device_and_a_model_goes_to_others(packed, tokenizer, new_run):
+    for kernel, device in (("triton", "cpu"), ("compiled", "cuda:1")):
+        with pytest.raises(DataError, match=f'lm.kernel is "{kernel}", for .* alone, and the device is {device[:4]}'):
+            check_device(Network(kernel=kernel), device)
+    check_device(Network(kernel="triton"), "cuda:1")
+    assert choose(Network(kernel="triton")) == choose(Network()), "a model that was trained on a GPU"
+    with pytest.raises(DataError, match='"triton", for cuda alone, and the device is cpu; write "auto"'):
+        pretrain_lm({"packed": packed, "tokenizer": tokenizer}, PretrainSpec(**TINY, kernel="triton"), new_run("gpu"))
 
 
 @pytest.mark.parametrize(

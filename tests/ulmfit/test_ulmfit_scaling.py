@@ -8,19 +8,20 @@ from fastai.callback.core import CancelStepException
 from torch.nn import functional as F
 
 from lowres.errors import DataError
+from lowres.families.ulmfit.learning import ClipNorm
 from lowres.families.ulmfit.models import HiddenDecoder, TiedCrossEntropy, use_kernels
 from lowres.families.ulmfit.paths import choose
 from lowres.families.ulmfit.scaling import LossScale
 from lowres.families.ulmfit.spec import LmSettings, Network
 
 
-@pytest.mark.parametrize("with_kernels", [False, True])
-def test_label_smoothing_is_torchs_in_training_and_none_in_validation(with_kernels, built_kernels):
+@pytest.mark.parametrize("kernel", ["torch", "compiled"])
+def test_label_smoothing_is_torchs_in_training_and_none_in_validation(kernel, built_kernels):
     torch.manual_seed(0)
     decoder = HiddenDecoder(50, 8, 0.0)
     torch.nn.init.normal_(decoder.decoder.bias)
     loss = TiedCrossEntropy(decoder, label_smoothing=0.1)
-    use_kernels(loss, with_kernels)
+    use_kernels(loss, kernel)
     hidden, targets = torch.randn(3, 7, 8, requires_grad=True), torch.randint(0, 50, (3, 7))
     inputs = (hidden, decoder.decoder.weight, decoder.decoder.bias)
     scores = decoder.scores(hidden).flatten(0, 1)
@@ -55,6 +56,17 @@ def test_a_step_that_overflows_is_left_out_and_halves_the_scale():
     scaling.good_steps = 1999
     _step(scaling, 1.0)
     assert (scaling.scale, scaling.good_steps) == (2.0**16, 0)
+
+
+def test_the_norm_is_kept_from_before_it_is_clipped():
+    clip, model = ClipNorm(0.5), torch.nn.Linear(2, 1)
+    clip.learn = SimpleNamespace(model=model)
+    model.weight.grad, model.bias.grad = torch.tensor([[2.0, 3.0]]), torch.tensor([6.0])
+    clip.before_step()
+    assert float(clip.norm) == pytest.approx(7.0)
+    assert float(torch.cat([model.weight.grad[0], model.bias.grad]).norm()) == pytest.approx(0.5, rel=1e-5)
+    clip.before_batch()
+    assert clip.norm is None, "a step that is left out has none"
 
 
 def test_settings_that_do_not_go_together_are_named():

@@ -93,6 +93,7 @@ def test_the_log_has_a_line_every_ten_steps_and_every_epoch(trained):
     steps = [line["step"] for line in lines if "lr" in line]
     assert steps == list(range(10, epochs[-1]["step"] + 1, 10))
     assert max(line["lr"] for line in lines if "lr" in line) <= 2e-2
+    assert all(line["grad_norm"] > 0 for line in lines if "loss" in line)
 
 
 def test_a_kill_loses_the_steps_since_the_checkpoint_and_nothing_else(packed, tokenizer, new_run, monkeypatch):

@@ -15,7 +15,7 @@ from torch import Tensor
 from lowres.families.ulmfit import compiled, recurrence
 from lowres.families.ulmfit.kernels.build import NotBuilt, find_compiler
 from lowres.families.ulmfit.kernels.load import Kernels, kernels
-from lowres.families.ulmfit.paths import default_products, onednn_is_exact, processor_flags, set_products
+from lowres.families.ulmfit.paths import default_products, lacking, onednn_is_exact, processor_flags, set_products
 
 _ROUNDS = 5
 _TIME, _BATCH, _HIDDEN, _VOCABULARY, _WIDTH = 70, 32, 512, 8000, 256
@@ -39,6 +39,7 @@ def abilities() -> list[tuple[str, str]]:
         ("torch devices", ", ".join(_devices())),
         ("C compiler", compiler),
         ("ULMFiT kernels", about),
+        ("CUDA kernels", _cuda_kernels()),
         ("float32 products", f'{_CALLED[default_products()]} where products = "auto"'),
         (
             "bfloat16",
@@ -47,6 +48,13 @@ def abilities() -> list[tuple[str, str]]:
             else 'not in the processor; precision = "float32" may be faster: lowres doctor --benchmark',
         ),
     ]
+
+
+def _cuda_kernels() -> str:
+    if not torch.cuda.is_available():
+        return "none are needed: torch finds no CUDA device"
+    found = {"Triton (QRNN)": lacking("triton", "cuda"), "cuDNN (AWD-LSTM)": lacking("cudnn", "cuda")}
+    return ", ".join(f"{name}: {f'plain torch is used, {why}' if why else 'used'}" for name, why in found.items())
 
 
 def _devices() -> list[str]:

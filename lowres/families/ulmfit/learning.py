@@ -16,6 +16,7 @@ from fastai.text.learner import LMLearner, TextLearner
 from fastai.text.models.awdlstm import awd_lstm_clas_split, awd_lstm_lm_split
 from fastai.text.models.core import SequentialRNN
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 from torch.optim.adamw import adamw
 
 from lowres.families.ulmfit.data import ClassifierBatches, LmBatches
@@ -112,9 +113,27 @@ def classifier_learner(
     )
 
 
+class ClipNorm(Callback):
+    """fastai's GradientClip, which keeps the norm that it computes: `norm`, None where the step was left out."""
+
+    order = GradientClip.order
+    learn: Any
+
+    def __init__(self, most: float):
+        self.most, self.norm = most, None
+
+    def before_batch(self):
+        """Forgets that of the step before."""
+        self.norm = None
+
+    def before_step(self):
+        """Scales the gradient down to the largest norm where it is over."""
+        self.norm = clip_grad_norm_(self.learn.model.parameters(), self.most)
+
+
 def _callbacks(clip: float, products: Any) -> list[Callback]:
     scaling = [LossScale()] if products == torch.float16 else []
-    return [TrainEvalCallback(), *scaling, GradientClip(clip)]
+    return [TrainEvalCallback(), *scaling, ClipNorm(clip)]
 
 
 def _loaders(train: Any, valid: Any) -> DataLoaders:

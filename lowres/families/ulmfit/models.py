@@ -38,9 +38,6 @@ def cheap_dropout(weight: Tensor, p: float) -> Tensor:
 class CheapWeightDropout(WeightDropout):
     """fastai's WeightDropout drawing its mask with cheap_dropout; names and meaning of the parameters are the same."""
 
-    compiled = False
-    """Whether the layer drops its weights itself, in a compiled kernel."""
-
     @property
     def p(self) -> float:
         """The probability that holds now: 0 in evaluation."""
@@ -48,9 +45,11 @@ class CheapWeightDropout(WeightDropout):
 
     def _setweights(self):
         for layer in self.layer_names:
-            raw = getattr(self, f"{layer}_raw")
-            dropped = raw.view_as(raw) if self.compiled or not self.p else cheap_dropout(raw, self.p)
-            setattr(self.module, layer, dropped)
+            setattr(self.module, layer, self.dropped(getattr(self, f"{layer}_raw")))
+
+    def dropped(self, raw: Tensor) -> Tensor:
+        """The weights of one pass."""
+        return cheap_dropout(raw, self.p) if self.p else raw.view_as(raw)
 
     def reset(self):
         """Called by fastai between documents; no copy of the weights is kept, where fastai's keeps one."""
@@ -90,7 +89,7 @@ class QRNNCell(nn.Module):
     zoneout: probability that a unit keeps its state at a step; in evaluation its mean.
     """
 
-    compiled = False
+    kernel = "torch"
 
     def __init__(self, n_in: int, n_out: int, window: int, weight_p: float, zoneout: float = 0.0):
         super().__init__()
@@ -117,10 +116,15 @@ class QRNNCell(nn.Module):
         return torch.empty(shape, dtype=torch.bool, device=x.device).bernoulli_(self.zoneout), 0.0
 
     def _pooled(self, x: Tensor, c0: Tensor, zoned: Tensor | None, zoneout: float) -> tuple[Tensor, Tensor]:
-        if not self.compiled or x.device.type != "cpu":
-            return forget_pool(self.linear(x), c0, zoned, zoneout)
         linear: Any = self.linear
         weight, bias = linear.weight_raw, linear.module.bias
+        if self.kernel == "triton":
+            from lowres.families.ulmfit import fused  # imports triton, which not every installation has
+
+            if fused.runs_on(x.device):
+                return fused.forget_pool(F.linear(x, linear.dropped(weight)), c0, zoned, zoneout, bias)
+        if self.kernel != "compiled" or x.device.type != "cpu":
+            return forget_pool(linear(x), c0, zoned, zoneout)
         options = {"dtype": _product_dtype(x), "weight_p": linear.p, "zoned": zoned, "zoneout": zoneout}
         return compiled.qrnn_layer(x, weight, bias, c0, **options)
 
@@ -175,8 +179,12 @@ class QRNN(AWD_LSTM):
 
 
 class TimeMajorLSTM(nn.LSTM):
-    """nn.LSTM of one layer whose time loop is lstm_steps; under autocast its products run in the autocast dtype."""
+    """nn.LSTM of one layer whose time loop is lstm_steps; under autocast its products run in the autocast dtype.
 
+    kernel "cudnn": torch's own LSTM in that dtype, which on a GPU is cuDNN's; h and c are rounded to it at every step.
+    """
+
+    kernel = "torch"
     weight_ih_l0: Tensor
     weight_hh_l0: Tensor
     bias_ih_l0: Tensor
@@ -184,20 +192,33 @@ class TimeMajorLSTM(nn.LSTM):
 
     def forward(self, x: Tensor, hx: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # type: ignore[override]
         """x: (batch, time, width); hx: h and c, each (1, batch, hidden)."""
+        if self.kernel == "cudnn":
+            return self._at_once(x.transpose(0, 1), hx)
         gates = F.linear(x.transpose(0, 1), self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0)
         h, c = hx
         out, last = lstm_steps(gates, self.weight_hh_l0.to(gates.dtype), h[0].to(gates.dtype), c[0])
         return out.transpose(0, 1), (out[-1:], last[None])
 
+    def _at_once(self, x: Tensor, hx: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        dtype = _product_dtype(x)
+        weights = [self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0]
+        state = [part.to(dtype).contiguous() for part in hx]
+        with torch.autocast(x.device.type, enabled=False):  # it would round to float16 where bfloat16 is asked for
+            out, h, c = torch.lstm(
+                x.to(dtype), state, [w.to(dtype) for w in weights], True, 1, 0.0, torch.is_grad_enabled(), False, False
+            )
+        return out.transpose(0, 1), (h, c.to(hx[1].dtype))
+
 
 class DroppedLSTM(CheapWeightDropout):
     """A TimeMajorLSTM whose recurrent weights are dropped; a compiled layer does both."""
 
+    kernel = "torch"
     weight_hh_l0_raw: Tensor
 
     def forward(self, x: Tensor, hx: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """As TimeMajorLSTM."""
-        if not self.compiled or x.device.type != "cpu":
+        if self.kernel != "compiled" or x.device.type != "cpu":
             return super().forward(x, hx)
         lstm: Any = self.module
         weights = (lstm.weight_ih_l0, self.weight_hh_l0_raw, lstm.bias_ih_l0 + lstm.bias_hh_l0)
@@ -239,7 +260,7 @@ class TiedCrossEntropy(nn.Module):
     label_smoothing: share of the target that is spread over the vocabulary (Szegedy et al. 2016), in training alone.
     """
 
-    compiled = False
+    kernel = "torch"
 
     def __init__(self, decoder: HiddenDecoder, label_smoothing: float = 0.0):
         super().__init__()
@@ -249,7 +270,7 @@ class TiedCrossEntropy(nn.Module):
         """hidden: (batch, time, width); targets: (batch, time)."""
         rows, wanted = hidden.transpose(0, 1).flatten(0, 1), targets.t().flatten()
         cross_entropy = linear_cross_entropy
-        if self.compiled and rows.device.type == "cpu":
+        if self.kernel == "compiled" and rows.device.type == "cpu":
             cross_entropy = compiled.linear_cross_entropy
         loss = cross_entropy(rows, self.decoder.weight, self.decoder.bias, wanted)
         if self.label_smoothing and torch.is_grad_enabled():
@@ -303,11 +324,11 @@ class MixedSequential(SequentialRNN):
             return super().forward(x)
 
 
-def use_kernels(module: nn.Module, wanted: bool) -> None:
-    """Makes every layer and loss in `module` compute with the compiled kernels, or with plain torch."""
+def use_kernels(module: nn.Module, kernel: str) -> None:
+    """Makes every layer and loss in `module` compute with the kernels of that name where it has such, else in torch."""
     for part in module.modules():
-        if hasattr(part, "compiled"):
-            part.compiled = wanted  # type: ignore[assignment]
+        if hasattr(part, "kernel"):
+            part.kernel = kernel  # type: ignore[assignment]
 
 
 QRNN_LM_CONFIG = dict(awd_lstm_lm_config, n_hid=1552, n_layers=4, window=2)

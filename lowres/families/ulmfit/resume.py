@@ -150,11 +150,17 @@ class Journal(Callback):
         place.pct_train, place.train_iter = self.learn.pct_train, self.learn.train_iter
         place.smooth_loss = loss if place.steps == 1 else _SMOOTHING * place.smooth_loss + (1 - _SMOOTHING) * loss
         if self.log.due(place.steps):
-            rate = self.learn.opt.hypers[-1]["lr"]
-            self.log.add(place.steps, tokens=place.tokens, loss=loss, smooth_loss=place.smooth_loss, lr=float(rate))
+            self._log(loss)
         if self.checkpoints.due():
             self._save()
         self._report()
+
+    def _log(self, loss: float) -> None:
+        place, norm = self.place, self.learn.clip_norm.norm
+        values = {"loss": loss, "smooth_loss": place.smooth_loss, "lr": float(self.learn.opt.hypers[-1]["lr"])}
+        if norm is not None:
+            values["grad_norm"] = float(norm)
+        self.log.add(place.steps, tokens=place.tokens, **values)
 
     def after_epoch(self):
         """Notes the epoch's losses and goes on to the next."""
@@ -228,7 +234,9 @@ class Journal(Callback):
 def paths_for(network: Network, device: str, checkpoints: Checkpoints) -> Paths:
     """The paths of a training: those of its last checkpoint, that it may end at the same weights, else chosen now."""
     latest = checkpoints.latest()
-    return choose(network, device) if latest is None else pinned(read_json(latest[1] / "place.json"), latest[1])
+    if latest is None:
+        return choose(network, device)
+    return pinned(read_json(latest[1] / "place.json"), latest[1], device)
 
 
 def _encoder(model: Any) -> Any:

@@ -47,9 +47,10 @@ class Network(Spec):
     """Of the products; weights, states, softmax and optimiser are float32. bfloat16 is twice as fast on a CPU with AMX
      (4 M parameters, one core: 8,100 tokens/s against 4,000); try float32 where the processor has no bfloat16.
      float16 is for GPUs without bfloat16: gradients are scaled, and steps whose gradient overflows are left out."""
-    kernel: Literal["auto", "compiled", "torch"] = added_later("auto", neutral="auto")
-    """Of time loops, weight dropout and softmax on a CPU: C (from the same random draws, the same to rounding) or plain
-    torch. auto: C where it was built. What was used is in the manifest."""
+    kernel: Literal["auto", "compiled", "triton", "cudnn", "torch"] = added_later("auto", neutral="auto")
+    """compiled: C for time loops, weight dropout and softmax on a CPU. triton: for a QRNN's time loop on CUDA. cudnn:
+    for LSTM layers on CUDA. torch: plain torch anywhere. From the same random draws, the same to rounding. auto: C
+    where it was built; on CUDA Triton or cuDNN where it is there. What was used is in the manifest."""
     products: Literal["auto", "onednn", "default"] = added_later("auto", neutral="auto")
     """Of float32 matrices on a CPU, the same to rounding. auto: oneDNN on AMD without AMX, else torch's choice. What
     was used is in the manifest."""
@@ -60,6 +61,13 @@ class Network(Spec):
     def _zoneout_is_for_qrnn(self) -> Self:
         if self.zoneout and self.cell != "qrnn":
             raise ValueError('zoneout is for cell = "qrnn"; an LSTM has weight dropout: drop_mult')
+        return self
+
+    @model_validator(mode="after")
+    def _kernel_is_for_the_cell(self) -> Self:
+        cell = {"triton": "qrnn", "cudnn": "awd-lstm"}.get(self.kernel, self.cell)
+        if cell != self.cell:
+            raise ValueError(f'kernel = "{self.kernel}" is for cell = "{cell}"; write "auto"')
         return self
 
 

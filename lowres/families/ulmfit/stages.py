@@ -28,7 +28,7 @@ from lowres.families.ulmfit.learning import (
     lm_learner,
 )
 from lowres.families.ulmfit.models import MixedSequential
-from lowres.families.ulmfit.paths import choose, set_products
+from lowres.families.ulmfit.paths import check_device, choose, set_products
 from lowres.families.ulmfit.resume import Journal, paths_for
 from lowres.families.ulmfit.saved import (
     build_lm,
@@ -224,6 +224,8 @@ def prepare_lm(
     watched = LmBatches(texts.valid, spec.batch_size, seed=None, **cut)
     learn = lm_learner(model.to(device), batches, watched, spec)  # type: ignore[arg-type]
     tuned = isinstance(spec, TuneSpec)
+    if isinstance(spec, PretrainSpec):
+        check_device(spec, device)
     epochs = enough_epochs(spec.epochs, len(batches), spec.min_steps) if tuned else spec.epochs
     rates = layer_rates(spec.lr, spec.rate_factor if tuned else 1.0, config.n_layers)
     return learn, Phase(0, epochs, (*rates, spec.lr), spec.schedule)
