@@ -95,12 +95,6 @@ _OF_CLASSIFIERS = (
 )
 
 
-_OF_CLASSIFIERS = (
-    "\n- The scores hold for texts like the task's test split. Other domains, dialects, years and spellings were not "
-    "measured.\n- A probability is right as often as it says only as far as the calibration error above tells."
-)
-
-
 def _front(meta: dict[str, Any]) -> str:
     """YAML whose values are JSON, which YAML includes."""
     return "\n".join(
