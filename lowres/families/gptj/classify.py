@@ -14,7 +14,8 @@ import optax
 from jax import Array
 
 from lowres.artifacts import Run, read_json, write_json
-from lowres.families.gptj.huggingface import read_config, read_params, save_lm
+from lowres.families.gptj.checkpoints.configuration import read_config
+from lowres.families.gptj.huggingface import read_params, save_lm
 from lowres.families.gptj.model import MATRICES, Config, Params, hidden
 from lowres.families.gptj.train import (
     State,

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from lowres.artifacts import Node, Spec, Stage
-from lowres.errors import RecipeError
+from lowres.errors import DataError, RecipeError
 from lowres.families.contract import (
     EvaluateSpec,
     Family,
@@ -18,6 +18,7 @@ from lowres.families.contract import (
     Shared,
     picked,
 )
+from lowres.families.gptj.checkpoints.layout import INDEX, find_layout
 from lowres.fingerprint import file_sha256, fingerprint
 from lowres.tokenizers.spec import packed
 
@@ -142,8 +143,8 @@ class GptjMethod(MethodBlock):
 
     family: Literal["gptj"]
     init: str = "pretrain"
-    """"pretrain": from scratch on the recipe's corpus. "random": not trained. Else the path of a GPT-J folder as
-    transformers writes it (config.json, *.safetensors)."""
+    """"pretrain": from scratch on the recipe's corpus. "random": not trained. Else the path of a GPT-J folder:
+    of transformers, of mesh-transformer-jax, or of 8 bits (`lowres gptj info PATH` says whether it can be read)."""
     tokenizer: Literal["corpus", "gpt2"] = "corpus"
     """The corpus's SentencePiece, or GPT-2's byte-level BPE. A folder with its own lowres tokenizer keeps that."""
     lm: LmSettings = LmSettings()
@@ -218,18 +219,23 @@ def _tokenizer(method: GptjMethod, shared: Shared) -> Node | None:
 
 def _read(folder: Path, tokenizer: Node | None) -> Node:
     """The request for the model in `folder`, with the tokenizer beside it or the method's."""
-    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
-        raise RecipeError(
-            f'init is {str(folder)!r}; write "pretrain", "random" or a folder with config.json and *.safetensors'
-        )
-    if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type") != "gptj":
-        raise RecipeError(f"{folder / 'config.json'}: model_type is not 'gptj'; this family reads GPT-J alone")
+    try:
+        layout = find_layout(str(folder))
+    except DataError as error:
+        raise RecipeError(f'init: {error}; or write "pretrain" or "random"') from error
+    if layout.missing:
+        raise RecipeError(f"{folder}: {layout.missing[0]} is missing, and {len(layout.missing) - 1} more files")
+    if layout.kind != "mesh":
+        _check_config(folder / "config.json")
     own = (folder / "tokenizer" / "lowres_tokenizer.json").is_file()
     if not own and tokenizer is None:
         raise RecipeError(
             f'{folder}: no tokenizer/ in it; set tokenizer = "gpt2", or name the corpus it was trained with'
         )
-    paths = [folder / "config.json", *folder.glob("*.safetensors"), *(folder.glob("tokenizer/*") if own else ())]
+    weights = [Path(layout.root) / name for name in layout.files]
+    index = folder / INDEX["torch"]  # *.safetensors are read without theirs
+    weights += [index] if layout.kind == "torch" and index.is_file() else []
+    paths = {folder / "config.json", *weights, *(folder.glob("tokenizer/*") if own else ())}
     files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(paths) if path.is_file()}
     return Node(
         READ_LM,
@@ -238,9 +244,17 @@ def _read(folder: Path, tokenizer: Node | None) -> Node:
     )
 
 
+def _check_config(path: Path) -> None:
+    """Raises RecipeError where there is none, or one of another model."""
+    if not path.is_file():
+        raise RecipeError(f"{path}: missing; transformers wrote it beside the weights")
+    if json.loads(path.read_text(encoding="utf-8")).get("model_type") != "gptj":
+        raise RecipeError(f"{path}: model_type is not 'gptj'; this family reads GPT-J alone")
+
+
 def weights_name(files: dict[str, str]) -> str:
-    """One checksum for the weights of a folder: of its only *.safetensors file, or of the list of several."""
-    weights = {name: sha for name, sha in files.items() if name.endswith(".safetensors")}
+    """One checksum for the weights of a folder: of their only file, or of the list of several."""
+    weights = {name: sha for name, sha in files.items() if name != "config.json" and not name.startswith("tokenizer/")}
     return next(iter(weights.values())) if len(weights) == 1 else fingerprint(weights)
 
 

@@ -1,5 +1,6 @@
 """The stages of GPT-J methods: language models pretrained, made, read, scored and tuned; classifiers; predictions."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ import numpy as np
 from lowres.artifacts import Corpus, Document, Manifest, PackedTokens, Run, Subset, Task
 from lowres.errors import DataError
 from lowres.families.contract import EvaluateSpec, PredictSpec, ReadSpec
+from lowres.families.gptj.checkpoints.convert import raise_faults
+from lowres.families.gptj.checkpoints.opening import open_checkpoint
 from lowres.families.gptj.classify import GptjClassifier, Labelled, encode, load, train_full, train_head, without_heads
+from lowres.families.gptj.config import Config, shapes
 from lowres.families.gptj.data import Rows, pack, rows_in_order, scored_windows
-from lowres.families.gptj.huggingface import load_lm, read_config, read_params, save_lm
-from lowres.families.gptj.model import Config, Params, count, init
+from lowres.families.gptj.huggingface import load_lm, save_lm, write_lm
+from lowres.families.gptj.model import Params, count, init
 from lowres.families.gptj.spec import (
     ClassifierSpec,
     InitSpec,
@@ -73,16 +77,22 @@ def read_lm(inputs: Mapping[str, Path], spec: ReadSpec, run: Run) -> None:
     for name, sha in sorted(spec.files.items()):
         if not (folder / name).is_file() or file_sha256(folder / name) != sha:
             raise DataError(f"{folder / name}: missing or changed since the run was planned; run the command again")
-    config = read_config(folder)
-    params = read_params(folder, config)
+    found = open_checkpoint(str(folder))
+    raise_faults(found.faults)
+    config = found.config
     tokenizer = load_tokenizer(inputs["tokenizer"] if "tokenizer" in inputs else folder / "tokenizer")
     if tokenizer.vocab_size > config.vocab_size:
         raise DataError(
             f"{folder}: {config.vocab_size} embeddings and a tokenizer of {tokenizer.vocab_size} ids; use the"
             " tokenizer that the model was trained with"
         )
-    save_lm(run.out, params, config, tokenizer)
-    describe(run, config, params, f"pretrained weights {weights_name(spec.files)}")
+    write_lm(run.out, found.tensors.tensor, config, tokenizer)
+    run.note(
+        architecture=config.describe(),
+        parameters=sum(math.prod(shape) for shape in shapes(config).values()),
+        origin=f"pretrained weights {weights_name(spec.files)}",
+        vocab_size=config.vocab_size,
+    )
 
 
 def evaluate_lm(inputs: Mapping[str, Path], spec: EvaluateSpec, run: Run) -> None:
