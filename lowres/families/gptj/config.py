@@ -6,6 +6,7 @@ from typing import Any
 from lowres.errors import ShapeError
 
 LAYER_NAMES = ("ln_scale", "ln_bias", "q", "k", "v", "out", "fc_in", "fc_in_bias", "fc_out", "fc_out_bias")
+LAYER_MATRICES = ("q", "k", "v", "out", "fc_in", "fc_out")
 MATRICES = ("wte", "q", "k", "v", "out", "fc_in", "fc_out", "head")
 """The parameters of two dimensions (one layer's): those that weight decay shrinks."""
 

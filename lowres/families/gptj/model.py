@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array
 
 from lowres.families.gptj.config import LAYER_NAMES, MATRICES, Config, shapes
+from lowres.families.gptj.int8 import dequantised, root
 
 Params = dict[str, Array]
 """wte (V, D); head (D, V), head_bias (V); ln_f_scale, ln_f_bias (D); and, stacked over L layers: ln_scale, ln_bias
@@ -84,20 +85,50 @@ def attend(q: Array, k: Array, v: Array, allowed: Array) -> Array:
     return weights.astype(v.dtype) @ v
 
 
+def product(x: Array, layer: Params, name: str) -> Array:
+    """X times a matrix, in x's dtype: in floats or 8 bits, and with its low-rank adapter where it has one."""
+    if f"{name}_int8" in layer:
+        # checkpointed: the backward pass dequantises again, or every layer's floats would be kept for it
+        y = jax.checkpoint(_times_int8)(x, layer[f"{name}_int8"], layer[f"{name}_scale"])
+    else:
+        y = x @ layer[name].astype(x.dtype)
+    if f"{name}_lora_a" not in layer:
+        return y
+    return y + (x @ layer[f"{name}_lora_a"].astype(x.dtype)) @ layer[f"{name}_lora_b"].astype(x.dtype)
+
+
+def _times_int8(x: Array, codes: Array, scales: Array) -> Array:
+    return x @ dequantised(codes, scales, x.dtype)
+
+
+def embed(params: Params, tokens: Array, dtype: Any) -> Array:
+    """The embeddings of tokens (n,): (n, D)."""
+    if "wte_int8" in params:
+        return dequantised(params["wte_int8"][tokens], params["wte_scale"][tokens], dtype, axis=-1)
+    return params["wte"].astype(dtype)[tokens]
+
+
+def head_matrix(params: Params, dtype: Any) -> Array:
+    """The language model's head (D, V)."""
+    if "head_int8" in params:
+        return dequantised(params["head_int8"], params["head_scale"], dtype)
+    return params["head"].astype(dtype)
+
+
 def block(x: Array, layer: Params, sin: Array, cos: Array, allowed: Array, config: Config) -> Array:
     """What one layer adds to the residual stream: attention(h) + mlp(h) with h = layer_norm(x).
 
     x: (batch * time, D); flat, because on CPU XLA's weight gradients take 1.2 times as long over two batch axes.
     sin, cos: (batch or 1, time, rotary_dim / 2); allowed: (batch or 1, 1, time, time).
     """
-    w = {name: array.astype(x.dtype) for name, array in layer.items()}
+    w = {name: array.astype(x.dtype) for name, array in layer.items() if name.endswith("bias")}
     h = layer_norm(x, layer["ln_scale"], layer["ln_bias"], config.layer_norm_epsilon)
     heads = (-1, allowed.shape[-1], config.n_head, config.head_dim)
-    q, k, v = ((h @ w[name]).reshape(heads) for name in ("q", "k", "v"))
+    q, k, v = (product(h, layer, name).reshape(heads) for name in ("q", "k", "v"))
     q, k, v = (array.swapaxes(1, 2) for array in (rotate(q, sin, cos), rotate(k, sin, cos), v))
     attended = attend(q, k, v, allowed).swapaxes(1, 2).reshape(x.shape)
-    inner = jax.nn.gelu(h @ w["fc_in"] + w["fc_in_bias"], approximate=True)
-    return attended @ w["out"] + inner @ w["fc_out"] + w["fc_out_bias"]
+    inner = jax.nn.gelu(product(h, layer, "fc_in") + w["fc_in_bias"], approximate=True)
+    return product(attended, layer, "out") + product(inner, layer, "fc_out") + w["fc_out_bias"]
 
 
 def hidden(
@@ -125,12 +156,17 @@ def hidden(
         index, layer = numbered
         return x + drop(block(x, layer, sin, cos, allowed, config), key, index, rate), None
 
-    x = drop(params["wte"].astype(dtype)[tokens.reshape(-1)], key, 0, rate)
-    layers = {name: params[name] for name in LAYER_NAMES}
+    x = drop(embed(params, tokens.reshape(-1), dtype), key, 0, rate)
+    layers = {name: array for name, array in params.items() if _root(name) in LAYER_NAMES}
     unroll = config.n_layer if config.n_layer <= UNROLLED_LAYERS else 1
     x, _ = jax.lax.scan(body, x, (jnp.arange(1, config.n_layer + 1), layers), unroll=unroll)
     x = layer_norm(x, params["ln_f_scale"], params["ln_f_bias"], config.layer_norm_epsilon)
     return x.reshape(batch, time, -1)
+
+
+def _root(name: str) -> str:
+    """The parameter that an array belongs to: q of q_int8, q_scale, q_lora_a."""
+    return root(name).partition("_lora_")[0]
 
 
 def drop(x: Array, key: Array | None, index: Array | int, rate: float) -> Array:
@@ -143,5 +179,4 @@ def drop(x: Array, key: Array | None, index: Array | int, rate: float) -> Array:
 
 def logits(params: Params, states: Array) -> Array:
     """Next-token logits in float32: states (..., D) -> (..., V)."""
-    head = params["head"].astype(states.dtype)
-    return (states @ head).astype(jnp.float32) + params["head_bias"]
+    return (states @ head_matrix(params, states.dtype)).astype(jnp.float32) + params["head_bias"]

@@ -19,10 +19,11 @@ from lowres.families.contract import (
     picked,
 )
 from lowres.families.gptj.checkpoints.layout import INDEX, find_layout
-from lowres.fingerprint import file_sha256, fingerprint
+from lowres.fingerprint import added_later, file_sha256, fingerprint
 from lowres.tokenizers.spec import packed
 
 Precision = Literal["float32", "bfloat16"]
+Target = Literal["q", "k", "v", "out", "fc_in", "fc_out"]
 
 
 class Architecture(Spec):
@@ -84,29 +85,46 @@ class InitSpec(Architecture):
     seed: int
 
 
+class Lora(Spec):
+    """A low-rank adapter, W + alpha / rank * A @ B: few weights are trained, the others stay (Hu et al. 2021)."""
+
+    rank: int = Field(default=8, ge=1)
+    alpha: float = Field(default=16.0, gt=0)
+    targets: tuple[Target, ...] = Field(default=("q", "k", "v", "out", "fc_in", "fc_out"), min_length=1)
+    """The matrices of every layer that get one."""
+    norms: bool = False
+    """Layer norms and biases are trained beside it."""
+    int8: bool = False
+    """The weights that stay are held in 8 bits in training, and stay rounded so in what comes out."""
+
+
 class TuneSpec(Optimisation):
     """What `gptj.tune_lm` does with a language model and a task's unlabelled training texts."""
 
     epochs: float = Field(gt=0)
     seed: int
+    lora: Lora | None = added_later(None, neutral=None)
 
 
 class ClassifierSettings(Spec):
     """How the language model becomes a classifier; both arms read the masked concat of last, max and mean state."""
 
-    arm: Literal["head", "full"] = "full"
-    """"head": logistic regression on frozen features. "full": all weights are trained with a linear head."""
+    arm: Literal["head", "full", "lora"] = "full"
+    """"head": logistic regression on frozen features. "full": all weights are trained with a linear head. "lora": a
+    low-rank adapter is."""
+    lora: Lora = added_later(Lora(), neutral=Lora())
+    """lora: the adapter."""
     max_tokens: int = Field(default=2048, ge=8)
     """Longer texts are cut; the share of tokens cut is noted. Texts over n_ctx tokens are read in windows of n_ctx."""
     epochs: float = Field(default=4.0, gt=0)
-    """full: passes over the labelled texts, at least min_steps steps."""
+    """full, lora: passes over the labelled texts, at least min_steps steps."""
     min_steps: int = Field(default=150, ge=1)
     batch_size: int = Field(default=32, ge=1)
     """Texts a step."""
     lr: float = Field(default=5e-4, gt=0)
-    """full: the highest rate of the language model's weights."""
+    """full, lora: the highest rate of the language model's weights, or of the adapter."""
     head_lr: float = Field(default=5e-3, gt=0)
-    """full: that of the linear head."""
+    """full, lora: that of the linear head."""
     warmup: float = Field(default=0.1, ge=0, le=1)
     weight_decay: float = Field(default=0.01, ge=0)
     dropout: float = Field(default=0.3, ge=0, lt=1)
@@ -136,6 +154,8 @@ class TuneSettings(Optimisation):
     """0: none. Default: 3, and none where the weights are random."""
     lr: float = Field(default=1e-3, gt=0)
     end_lr: float = Field(default=1e-4, ge=0)
+    lora: Lora | None = None
+    """A low-rank adapter is trained and added to the weights. Unset: all weights are trained."""
 
 
 class GptjMethod(MethodBlock):
@@ -156,6 +176,8 @@ class GptjMethod(MethodBlock):
         idle = self.lm.model_fields_set - {"held_out_bytes"}
         if self.init not in ("pretrain", "random") and idle:
             raise ValueError(f"lm.{sorted(idle)[0]} has no effect where init is a folder; its config.json decides")
+        if self.classifier.arm != "lora" and "lora" in self.classifier.model_fields_set:
+            raise ValueError(f'classifier.lora has no effect where classifier.arm is "{self.classifier.arm}"')
         return self
 
 
