@@ -41,3 +41,36 @@ def convert(
         raise RecipeError(f"--dtype is {dtype!r}; it is one of {', '.join(DTYPES)}")
     for line in converted(source, target, chosen, shard_size, config):
         typer.echo(line)
+
+
+@app.command()
+def generate(
+    source: Source,
+    prompts: Annotated[list[str] | None, typer.Option("--prompt", help="Text to go on from; repeatable.")] = None,
+    tokens: Annotated[int, typer.Option(help="At most so many tokens a text.")] = 60,
+    temperature: Annotated[float, typer.Option(help="0: always the likeliest token.")] = 0.8,
+    top_k: Annotated[int, typer.Option(help="0: all tokens.")] = 0,
+    top_p: Annotated[float, typer.Option(help="Nucleus: the likeliest tokens that hold this probability.")] = 0.95,
+    repetition_penalty: Annotated[float, typer.Option(help="Over 1: tokens that stand there are less likely.")] = 1.0,
+    stop: Annotated[list[str] | None, typer.Option(help="A text ends before this; repeatable.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Texts for each prompt, by seed, seed + 1, ...")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal text.")] = 0,
+    int8: Annotated[bool, typer.Option("--int8", help="Matrices of 8 bits: a quarter of the memory.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a text: prompt, seed, text.")] = False,
+    config: ConfigFile = None,
+) -> None:
+    """Let a checkpoint go on from prompts, all at once; without --prompt from each line of standard input."""
+    import json
+    import sys
+
+    from lowres.experiment.jobs import imported
+
+    room = "lowres.families.gptj.generate"
+    sampling = imported(f"{room}:Sampling")(temperature, top_k, top_p, repetition_penalty, tuple(stop or ()))
+    generator = imported(f"{room}:load_any")(source, config, int8)
+    given = prompts if prompts is not None else [line.rstrip("\r\n") for line in sys.stdin]
+    asked = [(prompt, seed + place) for prompt in given for place in range(samples)]
+    texts = generator.generate_batch([p for p, _ in asked], tokens, sampling, [s for _, s in asked])
+    for (prompt, of_seed), text in zip(asked, texts, strict=True):
+        line = {"prompt": prompt, "seed": of_seed, "text": text}
+        typer.echo(json.dumps(line, ensure_ascii=False) if as_json else text)

@@ -13,9 +13,10 @@ from safetensors.numpy import load_file, save_file
 
 from lowres.errors import DataError
 from lowres.families.gptj import huggingface
-from lowres.families.gptj.checkpoints.configuration import hf_config
+from lowres.families.gptj.checkpoints.configuration import GPTJ_6B, hf_config
 from lowres.families.gptj.checkpoints.convert import convert, info
 from lowres.families.gptj.checkpoints.loading import arrays_of, tensor_reader
+from lowres.families.gptj.checkpoints.mesh import leaf_names
 from lowres.families.gptj.checkpoints.names import slots
 from lowres.families.gptj.checkpoints.opening import open_checkpoint
 from lowres.families.gptj.checkpoints.writing import Planned, write_safetensors, write_weights
@@ -368,6 +369,19 @@ def test_files_that_are_missing_are_named(reference, tmp_path):
     refused(mesh, tmp_path / "out", "shard_2/0.npz, shard_2/1.npz, shard_2/10.npz and 13 more")
     shutil.rmtree(mesh / "shard_3")  # the last ones: nothing says that there were more but the shapes
     refused(mesh, tmp_path / "out", "2 shards, of which each holds 8 of 32 columns; fetch all 4")
+
+
+def test_gptj_6b_has_the_tensors_and_leaves_that_are_known():
+    assert len(list(slots(GPTJ_6B))) == 285 and len(leaf_names(28)) == 286
+    order = [name.split(".")[2] for name, _ in leaf_names(28) if name.endswith("q_proj.weight")]
+    assert order[:5] == ["0", "1", "10", "11", "12"] and order[-1] == "9"
+
+
+def test_an_index_that_is_none_and_a_place_that_is_not_reached_are_a_line(reference, tmp_path):
+    as_torch(reference[0], tmp_path / "bins", sharded=True)
+    (tmp_path / "bins" / "pytorch_model.bin.index.json").write_text("[]")
+    refused(tmp_path / "bins", tmp_path / "out", "not an index")
+    refused("nosuch://bucket/step_1", tmp_path / "out", "nosuch")
 
 
 def test_sizes_are_not_guessed(reference, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 from lowres.artifacts import Predictions, Task, read_json
 from lowres.errors import DataError, Stopped
 from lowres.families.contract import PredictSpec
-from lowres.families.gptj import classify, finetune, stages
+from lowres.families.gptj import classify, data, finetune, stages
 from lowres.families.gptj.model import Config, init
 from lowres.families.gptj.spec import ClassifierSpec, InitSpec
 from lowres.tokenizers.base import load_tokenizer
@@ -100,9 +100,9 @@ def test_padding_changes_no_feature(rooms):
 @pytest.mark.parametrize(("length", "shape"), [(1, 32), (32, 32), (33, 64), (100, 96), (192, 192), (193, 384)])
 def test_shapes_are_few(length, shape):
     if length == 100:
-        assert classify.shape_of(length, 96) == 192
+        assert data.shape_of(length, 96) == 192
     else:
-        assert classify.shape_of(length, 96) == shape
+        assert data.shape_of(length, 96) == shape
 
 
 def test_batches_hold_every_text_once_a_pass_in_few_shapes():

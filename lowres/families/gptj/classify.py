@@ -12,14 +12,13 @@ from jax import Array
 
 from lowres.artifacts import Run, read_json, write_json
 from lowres.families.gptj.checkpoints.configuration import read_config
+from lowres.families.gptj.data import shape_of
 from lowres.families.gptj.huggingface import read_params, save_lm
 from lowres.families.gptj.model import Config, Params, hidden
 from lowres.tokenizers.base import Tokenizer, load_tokenizer
 from lowres.training.classifier import TextPolicy
 from lowres.training.head import LogisticHead, fit_head
 
-SHORTEST = 32
-"""Tokens of the smallest shape; shapes double up to the longest text, so few are compiled."""
 BATCH_TOKENS = 2048
 """Tokens of a batch where nothing is trained."""
 POOL_NAMES = ("pool_weights", "pool_bias")
@@ -44,14 +43,6 @@ def encode(texts: Sequence[str], tokenizer: Tokenizer, max_tokens: int) -> Encod
     kept = tuple(np.array(ids[:max_tokens], np.int32) for ids in whole)
     total = sum(len(ids) for ids in whole)
     return Encoded(kept, 1 - sum(len(ids) for ids in kept) / total if total else 0.0)
-
-
-def shape_of(length: int, n_ctx: int) -> int:
-    """Tokens a text of `length` is padded to: 32, 64, ... n_ctx, then n_ctx times 2, 4, 8, ..."""
-    shape = min(SHORTEST, n_ctx)
-    while shape < length:
-        shape = min(2 * shape, n_ctx) if shape < n_ctx else 2 * shape
-    return shape
 
 
 def padded(ids: Sequence[np.ndarray], shape: int, rows: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,8 @@ import optax
 from jax import Array
 
 from lowres.artifacts import Run
-from lowres.families.gptj.classify import POOL_NAMES, Labelled, features, padded, pooled, shape_of, without_heads
+from lowres.families.gptj.classify import POOL_NAMES, Labelled, features, padded, pooled, without_heads
+from lowres.families.gptj.data import shape_of
 from lowres.families.gptj.lora import joined, merged, parted, scale_of
 from lowres.families.gptj.model import Config, Params
 from lowres.families.gptj.train import (

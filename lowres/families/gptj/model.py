@@ -5,6 +5,7 @@ positions on the first `rotary_dim` dims of every head (interleaved pairs), no b
 head with a bias.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from jax import Array
 from lowres.families.gptj.config import LAYER_NAMES, MATRICES, Config, shapes
 from lowres.families.gptj.int8 import dequantised, root
 
+Attention = Callable[[Array, Array, Array], Array]
 Params = dict[str, Array]
 """wte (V, D); head (D, V), head_bias (V); ln_f_scale, ln_f_bias (D); and, stacked over L layers: ln_scale, ln_bias
 (L, D); q, k, v, out (L, D, D); fc_in (L, D, F), fc_in_bias (L, F); fc_out (L, F, D), fc_out_bias (L, D). Weights are
@@ -115,18 +117,18 @@ def head_matrix(params: Params, dtype: Any) -> Array:
     return params["head"].astype(dtype)
 
 
-def block(x: Array, layer: Params, sin: Array, cos: Array, allowed: Array, config: Config) -> Array:
+def block(x: Array, layer: Params, sin: Array, cos: Array, attention: Attention, config: Config) -> Array:
     """What one layer adds to the residual stream: attention(h) + mlp(h) with h = layer_norm(x).
 
     x: (batch * time, D); flat, because on CPU XLA's weight gradients take 1.2 times as long over two batch axes.
-    sin, cos: (batch or 1, time, rotary_dim / 2); allowed: (batch or 1, 1, time, time).
+    sin, cos: (batch or 1, time, rotary_dim / 2). attention: takes q, k (rotated) and v, (batch, time, heads, head dim),
+    and gives such an array.
     """
     w = {name: array.astype(x.dtype) for name, array in layer.items() if name.endswith("bias")}
     h = layer_norm(x, layer["ln_scale"], layer["ln_bias"], config.layer_norm_epsilon)
-    heads = (-1, allowed.shape[-1], config.n_head, config.head_dim)
+    heads = (-1, sin.shape[1], config.n_head, config.head_dim)
     q, k, v = (product(h, layer, name).reshape(heads) for name in ("q", "k", "v"))
-    q, k, v = (array.swapaxes(1, 2) for array in (rotate(q, sin, cos), rotate(k, sin, cos), v))
-    attended = attend(q, k, v, allowed).swapaxes(1, 2).reshape(x.shape)
+    attended = attention(rotate(q, sin, cos), rotate(k, sin, cos), v).reshape(x.shape)
     inner = jax.nn.gelu(product(h, layer, "fc_in") + w["fc_in_bias"], approximate=True)
     return product(attended, layer, "out") + product(inner, layer, "fc_out") + w["fc_out_bias"]
 
@@ -152,21 +154,24 @@ def hidden(
         allowed = allowed & (segments[:, None, :, None] == segments[:, None, None, :])
     key, rate = dropout or (None, 0.0)
 
+    def attention(q: Array, k: Array, v: Array) -> Array:
+        return attend(q.swapaxes(1, 2), k.swapaxes(1, 2), v.swapaxes(1, 2), allowed).swapaxes(1, 2)
+
     def body(x: Array, numbered: tuple[Array, Params]) -> tuple[Array, None]:
         index, layer = numbered
-        return x + drop(block(x, layer, sin, cos, allowed, config), key, index, rate), None
+        return x + drop(block(x, layer, sin, cos, attention, config), key, index, rate), None
 
     x = drop(embed(params, tokens.reshape(-1), dtype), key, 0, rate)
-    layers = {name: array for name, array in params.items() if _root(name) in LAYER_NAMES}
+    layers = layers_of(params)
     unroll = config.n_layer if config.n_layer <= UNROLLED_LAYERS else 1
     x, _ = jax.lax.scan(body, x, (jnp.arange(1, config.n_layer + 1), layers), unroll=unroll)
     x = layer_norm(x, params["ln_f_scale"], params["ln_f_bias"], config.layer_norm_epsilon)
     return x.reshape(batch, time, -1)
 
 
-def _root(name: str) -> str:
-    """The parameter that an array belongs to: q of q_int8, q_scale, q_lora_a."""
-    return root(name).partition("_lora_")[0]
+def layers_of(params: Params) -> Params:
+    """The arrays that have an axis of layers, with those of 8 bits (q_int8, q_scale) and adapters (q_lora_a)."""
+    return {n: array for n, array in params.items() if root(n).partition("_lora_")[0] in LAYER_NAMES}
 
 
 def drop(x: Array, key: Array | None, index: Array | int, rate: float) -> Array:

@@ -56,15 +56,18 @@ def _names(root: str) -> set[str]:
     try:
         system, base = fsspec.core.url_to_fs(root)
         return {name.removeprefix(base).strip("/") for name in system.find(base)}
-    except (ImportError, ValueError, OSError) as error:
-        raise DataError(f"{root}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # each file system raises its own
+        raise DataError(f"{root}: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from error
 
 
 def _hugging_face(kind: Kind, root: str, names: set[str], files: list[str]) -> Layout:
     """The files that are there, and those of the index that are not."""
     index, missing = Path(root) / INDEX[kind], ()
     if index.name in names:
-        listed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        try:
+            listed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{index}: not an index, {{'weight_map': {{tensor: file}}}}; fetch it again") from error
         missing = tuple(sorted(listed - names))
         files = sorted(listed & names) if kind == "torch" else files
     elif kind == "torch" and len(files) > 1 and "pytorch_model.bin" in names:

@@ -6,7 +6,7 @@ order of their sorted names. Read from a local folder or any fsspec URL, leaf by
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import ml_dtypes
@@ -50,15 +50,6 @@ def leaf_names(layers: int) -> list[tuple[str, Combine]]:
     return [*names, *_LAST]
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """One npz file: its archive, and the names of its arrays in their order."""
-
-    path: str
-    archive: zipfile.ZipFile
-    members: tuple[str, ...]
-
-
 class MeshFiles:
     """Reads one step of a checkpoint."""
 
@@ -67,7 +58,9 @@ class MeshFiles:
         self._root = layout.root
         self.shards = 1 + max(int(name.split("/")[0].removeprefix("shard_")) for name in layout.files)
         pieces = len(layout.files) // self.shards
-        self._leaves = [self._opened_shard(shard, pieces) for shard in range(self.shards)]
+        # files read ahead, 5 MB each where they are remote: those of two places in all shards stay open
+        self._archive = lru_cache(maxsize=2 * self.shards)(_opened)
+        self._leaves = [self._leaves_of(shard, pieces) for shard in range(self.shards)]
         total = len(self._leaves[0])
         full = total % 10 == 1  # 3 (10 L + 6) + 3 leaves: two moments, two counts; slim: 10 L + 6, and the step
         self.layers = (total - 21) // 30 if full else (total - 7) // 10
@@ -138,39 +131,43 @@ class MeshFiles:
             return shape
         return (shape[0] * self.shards, *shape[1:]) if how == "rows" else (*shape[:-1], shape[-1] * self.shards)
 
-    def _opened_shard(self, shard: int, pieces: int) -> list[tuple[_Piece, str]]:
-        opened = [_open(f"{self._root}/shard_{shard}/{piece}.npz") for piece in range(pieces)]
-        return [(piece, member) for piece in opened for member in piece.members]
+    def _leaves_of(self, shard: int, pieces: int) -> list[tuple[str, str]]:
+        """(file, array in it) of every leaf of a shard, in their order."""
+        paths = [f"{self._root}/shard_{shard}/{piece}.npz" for piece in range(pieces)]
+        return [(path, member) for path in paths for member in _members(self._archive(path))]
 
-    def _member(self, shard: int, place: int) -> tuple[_Piece, str]:
+    def _member(self, shard: int, place: int) -> tuple[str, str]:
         """The step is the last leaf, the parameters stand before it."""
         return self._leaves[shard][place - len(self._places) - 1]
 
     def _header(self, shard: int, place: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
-        piece, member = self._member(shard, place)
-        with piece.archive.open(member) as file:
+        path, member = self._member(shard, place)
+        with self._archive(path).open(member) as file:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = read(file)
         return shape, np.dtype(ml_dtypes.bfloat16) if dtype.kind == "V" and dtype.itemsize == 2 else dtype
 
     def _leaf(self, shard: int, place: int) -> np.ndarray[Any, Any]:
-        piece, member = self._member(shard, place)
+        path, member = self._member(shard, place)
         try:
-            with piece.archive.open(member) as file:
+            with self._archive(path).open(member) as file:
                 array = np.lib.format.read_array(file, allow_pickle=False)
         except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-            raise DataError(f"{piece.path}: {member} is damaged ({error}); fetch the file again") from error
+            raise DataError(f"{path}: {member} is damaged ({error}); fetch the file again") from error
         return array.view(ml_dtypes.bfloat16) if array.dtype.kind == "V" else array
 
 
-def _open(path: str) -> _Piece:
-    """Raises DataError where it is no archive."""
+def _opened(path: str) -> zipfile.ZipFile:
+    """Raises DataError where it is no archive, or cannot be reached."""
     import fsspec
 
     try:
-        archive = zipfile.ZipFile(fsspec.open(path, "rb").open())  # type: ignore[attr-defined]
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise DataError(f"{path}: cut short or damaged ({error}); fetch it again") from error
-    members = sorted(archive.namelist(), key=lambda name: int(name.removeprefix("arr_").removesuffix(".npy")))
-    return _Piece(path, archive, tuple(members))
+        return zipfile.ZipFile(fsspec.open(path, "rb").open())  # type: ignore[attr-defined]
+    except Exception as error:  # each file system raises its own
+        raise DataError(f"{path}: cut short, damaged or not to be reached ({error}); fetch it again") from error
+
+
+def _members(archive: zipfile.ZipFile) -> list[str]:
+    """arr_0, arr_1, ... in the order of their numbers."""
+    return sorted(archive.namelist(), key=lambda name: int(name.removeprefix("arr_").removesuffix(".npy")))
