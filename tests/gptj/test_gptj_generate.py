@@ -1,14 +1,14 @@
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
 from tokenizers import pre_tokenizers
+from typer.testing import CliRunner
 
+from lowres.cli import app
 from lowres.errors import DataError
 from lowres.families.gptj import generate, huggingface
 from lowres.families.gptj.cache import empty_cache, read_on
@@ -64,17 +64,17 @@ def test_greedy_tokens_are_those_of_transformers(generator, reference, penalty):
 
 
 def test_cached_scores_are_those_of_the_whole(generator):
-    """Rows of different lengths are read on together, a token at a time or several."""
+    """Rows of different lengths are read on together."""
     params, config = generator.params, generator.config
-    ids = np.random.default_rng(0).integers(0, 300, (2, 20)).astype(np.int32)
-    lengths = np.array([5, 9], np.int32)
-    tokens = np.where(np.arange(12) < lengths[:, None], ids[:, :12], 0)
-    scores, cache = read_on(params, tokens, lengths, empty_cache(config, 2, 20), config)
-    for count in (1, 3, 1):
-        some = np.stack([ids[row, start : start + count] for row, start in enumerate(np.asarray(cache.lengths))])
-        scores, cache = read_on(params, some, np.full(2, count, np.int32), cache, config)
+    ids = np.random.default_rng(0).integers(0, 300, (3, 64)).astype(np.int32)
+    lengths = np.array([5, 31, 9], np.int32)
+    tokens = np.where(np.arange(32) < lengths[:, None], ids[:, :32], 7)
+    scores, cache = read_on(params, tokens, lengths, empty_cache(config, 3, 64), config)
+    for _ in range(4):
+        following = np.take_along_axis(ids, np.asarray(cache.lengths)[:, None], axis=1)
+        scores, cache = read_on(params, following, np.ones(3, np.int32), cache, config)
     whole = jax.jit(lambda ids: logits(params, hidden(params, ids, config)))(ids)
-    for row, length in enumerate((10, 14)):
+    for row, length in enumerate(lengths + 4):
         np.testing.assert_allclose(scores[row], whole[row, length - 1], atol=1e-5 * np.abs(whole).max())
 
 
@@ -166,13 +166,12 @@ def test_settings_out_of_range_are_refused(generator):
 
 
 def test_the_command_writes_for_every_prompt_and_sample(folder, generator):
-    words = [sys.executable, "-m", "lowres", "gptj", "generate", str(folder), "--tokens", "8", "--seed", "3", "--json"]
-    settings = ["--samples", "2", "--top-p", "1", "--temperature", "1", "--repetition-penalty", "1.3"]
-    done = subprocess.run([*words, *settings], input="The lake\nA\n", capture_output=True, text=True)
+    words = ["gptj", "generate", str(folder), "--tokens", "40", "--seed", "3", "--json", "--samples", "3"]
+    done = CliRunner().invoke(app, [*words, "--top-k", "20", "--repetition-penalty", "1.3"], input="The lake\n")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [(line["prompt"], line["seed"]) for line in lines] == [("The lake", 3), ("The lake", 4), ("A", 3), ("A", 4)]
-    sampling = Sampling(1.0, 0, 1.0, 1.3)
-    assert lines[1]["text"] == generator.generate_batch(["The lake"], 8, sampling, [4])[0]
+    assert [(line["prompt"], line["seed"]) for line in lines] == [("The lake", seed) for seed in (3, 4, 5)]
+    sampling = Sampling(0.8, 20, 0.95, 1.3)
+    assert lines[1]["text"] == generator.generate_batch(["The lake"], 40, sampling, [4])[0]
 
 
 def test_a_folder_of_gpt2s_tokenizer_is_read(folder, generator, tmp_path):

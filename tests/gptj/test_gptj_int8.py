@@ -1,4 +1,3 @@
-from dataclasses import replace
 from functools import partial
 
 import jax
@@ -9,11 +8,9 @@ import pytest
 from lowres.families.gptj import int8, lora
 from lowres.families.gptj.model import Config, hidden, init, logits
 from lowres.families.gptj.spec import Lora
-from lowres.families.gptj.train import Hyper, lm_loss
 
 CONFIG = Config(vocab_size=320, n_ctx=32, n_layer=2, n_embd=128, n_head=4, rotary_dim=8)
 ROWS = np.random.default_rng(0).integers(0, 320, (2, 33))
-HYPER = Hyper(0.0, 0.99, 0.0, 0.0, True, "float32")
 
 
 @pytest.fixture(scope="module")
@@ -52,31 +49,28 @@ def test_matrices_of_zeros_and_odd_widths_come_back():
     np.testing.assert_allclose(whole["wte"], odd["wte"], atol=11 / 254)
 
 
-def test_dequantising_in_the_layers_equals_dequantising_before_and_errs_like_bfloat16(params):
+def test_dequantising_in_the_layers_equals_dequantising_before(params):
     stored = int8.quantise(params)
     inside, before, exact = our_logits(stored), our_logits(int8.whole(stored)), our_logits(params)
     np.testing.assert_allclose(inside, before, atol=1e-4)
     assert 0 < relative(inside - exact, exact) < 2 * relative(our_logits(params, "bfloat16") - exact, exact) < 0.05
-
-
-def test_the_loss_hardly_moves(params):
-    loss = jax.jit(partial(lm_loss, rows=ROWS, bos_id=2, config=CONFIG, hyper=HYPER, key=None))
-    assert float(loss(int8.quantise(params))) == pytest.approx(float(loss(params)), rel=2e-3)
+    nats = (-np.take_along_axis(jax.nn.log_softmax(one), ROWS[:, 1:, None], -1) for one in (inside, exact))
+    losses = [float(one.mean()) for one in nats]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 def test_training_an_adapter_keeps_no_floats_of_the_layers():
-    """The backward pass dequantises again; kept floats of all layers would be temporary memory."""
+    """The backward pass dequantises again: what it is handed holds no matrix of a layer in floats."""
+    params = init(CONFIG, 0)
 
-    deep = replace(CONFIG, n_layer=10)  # so that layers are scanned
-    params = init(deep, 0)
+    def kept(settings):
+        frozen, trained = lora.parted(params, CONFIG, settings, 0)
 
-    def temporary(settings):
-        frozen, trained = lora.parted(params, deep, settings, 0)
+        def handed_on(trained, frozen):
+            return jax.vjp(lambda t: hidden(lora.joined(frozen, t, 2.0), ROWS[:1, :9], CONFIG), trained)[1]
 
-        def loss(trained, frozen):
-            return lm_loss(lora.joined(frozen, trained, 2.0), ROWS[:1, :9], 2, deep, HYPER, None)
+        leaves = jax.tree.leaves(jax.eval_shape(handed_on, trained, frozen))
+        matrices = {params[name].shape[1:] for name in ("q", "fc_in", "fc_out")}
+        return [leaf for leaf in leaves if leaf.dtype == jnp.float32 and leaf.shape[-2:] in matrices]
 
-        return jax.jit(jax.grad(loss)).lower(trained, frozen).compile().memory_analysis().temp_size_in_bytes
-
-    floats = sum(params[name].nbytes for name in ("q", "k", "v", "out", "fc_in", "fc_out"))
-    assert temporary(Lora(rank=2, int8=True)) - temporary(Lora(rank=2)) < 0.25 * floats
+    assert kept(Lora(rank=2)) and not kept(Lora(rank=2, int8=True))

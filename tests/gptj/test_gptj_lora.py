@@ -33,11 +33,11 @@ def trained_adapter(params, settings):
 
 def test_training_starts_from_the_model_itself():
     params = rough(shapes(CONFIG), 1)
-    frozen, trained = lora.parted(params, CONFIG, Lora(), seed=0)
+    frozen, trained = lora.parted(params, CONFIG, Lora(rank=3), seed=0)
     assert sum(array.size for array in trained.values()) < 0.4 * sum(array.size for array in params.values())
     start = our_logits(lora.joined(frozen, trained, 2.0))
     np.testing.assert_array_equal(start, our_logits(params))
-    again = lora.parted(params, CONFIG, Lora(targets=("v",)), seed=0)[1]
+    again = lora.parted(params, CONFIG, Lora(rank=3, targets=("v",)), seed=0)[1]
     np.testing.assert_array_equal(again["v_lora_a"], trained["v_lora_a"])
 
 
@@ -82,7 +82,7 @@ def test_peft_loads_what_is_exported_with_equal_logits(base, settings, tmp_path)
     model = PeftModel.from_pretrained(GPTJForCausalLM.from_pretrained(folder), tmp_path / "adapter").eval()
     with torch.no_grad():
         theirs = model(torch.tensor(TOKENS)).logits.numpy()
-    ours = our_logits(lora.joined(frozen, trained, lora.scale_of(settings)))
+    ours = our_logits(lora.merged(frozen, trained, lora.scale_of(settings)))
     np.testing.assert_allclose(ours, theirs, atol=2e-5)
     assert np.abs(theirs - our_logits(params)).max() > 0.1
     assert json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["r"] == settings.rank

@@ -6,8 +6,10 @@ weights, blocks of 64). Matrices are dequantised where a layer uses them, so one
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -54,6 +56,7 @@ def _blocked(array: Any, axis: int, block: int) -> Any:
     return array.reshape(*shape[:-2], -1, block, shape[-1])
 
 
+@partial(jax.jit, static_argnames=("dtype", "axis"))
 def dequantised(codes: Array, scales: Array, dtype: Any, axis: int = -2) -> Array:
     """The matrix, or the looked-up rows (axis -1), in `dtype`."""
     blocks = _blocked(codes, axis, codes.shape[axis] // scales.shape[axis])
