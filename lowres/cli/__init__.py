@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from lowres.cli import bring, compare, corpus, doctor, look, models, use, write
+from lowres.cli import bring, compare, corpus, doctor, gptj, look, models, use, write
 from lowres.cli.options import EXIT_FAULT, EXIT_STOPPED, EXIT_USAGE
 from lowres.errors import LowresError, RecipeError, Stopped
 
@@ -32,6 +32,7 @@ tasks.command(name="add")(write.task_add)
 app.add_typer(tasks, name="task")
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(models.app, name="model")
+app.add_typer(gptj.app, name="gptj")
 
 
 @app.callback(invoke_without_command=True)

@@ -95,7 +95,7 @@ class ReadSpec(Spec):
 
     path: str
     files: dict[str, str]
-    """Name in the folder -> sha256, of config.json, the *.safetensors and the tokenizer's files."""
+    """Name in the folder -> sha256, of config.json, the weights and the tokenizer's files."""
 
     def hashed(self) -> dict[str, Any]:
         """The checksums name the model, not the place."""

@@ -78,6 +78,20 @@ def rooms(tmp_path_factory):
     return base
 
 
+@pytest.fixture(scope="session")
+def pretrained(rooms, tmp_path_factory):
+    """(folder, facts) of a language model trained on the tiny corpus."""
+    from lowres.families.gptj import stages
+    from lowres.families.gptj.spec import PretrainSpec
+
+    base = tmp_path_factory.mktemp("pretrained")
+    run = Run(base, base, seed=0)
+    sizes = {"n_layer": 1, "n_embd": 32, "n_head": 2, "rotary_dim": 8, "n_ctx": 32}
+    inputs = {"packed": rooms / "packed", "tokenizer": rooms / "tokenizer"}
+    stages.pretrain_lm(inputs, PretrainSpec(**sizes, batch_size=8, epochs=3.0, lr=3e-3, seed=0), run)
+    return base, run.facts
+
+
 @pytest.fixture
 def new_run(tmp_path):
     """A maker of runs, each with an empty out folder; the same work folder for the same name."""

@@ -4,7 +4,7 @@ import pytest
 from lowres.artifacts import Predictions, Task, read_json
 from lowres.errors import DataError, Stopped
 from lowres.families.contract import PredictSpec
-from lowres.families.gptj import classify, stages
+from lowres.families.gptj import classify, data, finetune, stages
 from lowres.families.gptj.model import Config, init
 from lowres.families.gptj.spec import ClassifierSpec, InitSpec
 from lowres.tokenizers.base import load_tokenizer
@@ -30,10 +30,12 @@ def inputs(rooms, language_model):
     return {"lm": language_model, "task": rooms / "task", "subset": rooms / "subset"}
 
 
-@pytest.mark.parametrize("arm", ["head", "full"])
+@pytest.mark.parametrize("arm", ["head", "full", "lora"])
 def test_each_arm_learns_a_separable_task_and_reloads(arm, rooms, language_model, new_run):
     run = new_run()
-    stages.train_classifier(inputs(rooms, language_model), ClassifierSpec(arm=arm, **SMALL), run)
+    spec = ClassifierSpec(arm=arm, **SMALL | ({"lr": 1e-2} if arm == "lora" else {}))
+    stages.train_classifier(inputs(rooms, language_model), spec, run)
+    assert (run.out / "adapter").is_dir() == (arm == "lora")
     assert run.facts["tokens_seen"] > 0 and run.facts["share_of_tokens_cut"] == 0
     predicted = new_run()
     stages.predict({"classifier": run.out, "task": rooms / "task"}, PredictSpec(), predicted)
@@ -98,15 +100,15 @@ def test_padding_changes_no_feature(rooms):
 @pytest.mark.parametrize(("length", "shape"), [(1, 32), (32, 32), (33, 64), (100, 96), (192, 192), (193, 384)])
 def test_shapes_are_few(length, shape):
     if length == 100:
-        assert classify.shape_of(length, 96) == 192
+        assert data.shape_of(length, 96) == 192
     else:
-        assert classify.shape_of(length, 96) == shape
+        assert data.shape_of(length, 96) == shape
 
 
 def test_batches_hold_every_text_once_a_pass_in_few_shapes():
     lengths = [5] * 40 + [50] * 3 + [120] * 9
     ids = [np.zeros(length, np.int32) for length in lengths]
-    batches = classify.Batches.of(ids, n_ctx=128, batch_size=8, seed=0)
+    batches = finetune.Batches.of(ids, n_ctx=128, batch_size=8, seed=0)
     for epoch in (0, 1):
         steps = [batches.batch(epoch * batches.count + i) for i in range(batches.count)]
         assert sorted(i for _, some in steps for i in some) == list(range(52))

@@ -7,6 +7,7 @@ import pytest
 
 from lowres.errors import DataError, ShapeError
 from lowres.families.gptj import huggingface
+from lowres.families.gptj.checkpoints.loading import tensor_reader
 from lowres.families.gptj.model import MATRICES, Config, count, hidden, init, logits, shapes
 from lowres.guard import guard_torchvision
 from lowres.tokenizers.base import load_tokenizer
@@ -78,6 +79,58 @@ def test_packed_documents_do_not_see_each_other():
     apart = our_logits(params, tokens, jnp.asarray(np.sort(segments)))
     np.testing.assert_allclose(apart[:, 12:], our_logits(params, tokens[:, 12:]), atol=1e-5)
     assert np.abs(apart[:, 12:] - our_logits(params, tokens)[:, 12:]).max() > 1e-2
+
+
+BOS = 2
+DOCUMENTS = (9, 1, 6, 8)
+"""Lengths that fill a row of 24; each begins with BOS."""
+
+
+def packed_row():
+    """(25,) tokens: four documents and the mark after the last; and their segments."""
+    tokens = np.random.default_rng(0).integers(3, 300, 25)
+    starts = np.cumsum((0, *DOCUMENTS))
+    tokens[starts] = BOS
+    return tokens, np.repeat(np.arange(4), DOCUMENTS), starts
+
+
+def test_packed_documents_agree_with_each_alone_in_transformers(reference):
+    model, params, _ = reference
+    tokens, segments, starts = packed_row()
+    ours = our_logits(params, tokens[None, :-1], jnp.asarray(segments[None]))[0]
+    for start, end in zip(starts, starts[1:], strict=False):
+        np.testing.assert_allclose(ours[start:end], torch_logits(model, tokens[None, start:end])[0], atol=1e-5)
+
+
+def test_gradients_of_packed_and_padded_rows_agree_with_transformers(reference):
+    """Torch reads each document and each row's real tokens alone; ours reads them packed and padded."""
+    import torch
+
+    from lowres.families.gptj.train import Hyper, lm_loss
+
+    model, params, _ = reference
+    tokens, _, starts = packed_row()
+    short = np.random.default_rng(1).integers(3, 300, 11)
+    left, right = np.full((2, 25), -1)
+    left[-11:] = right[:11] = short
+    rows = np.stack([tokens, left, right])
+    pieces = [tokens[start : end + 1] for start, end in zip(starts, starts[1:], strict=False)] + [short, short]
+    model.zero_grad()
+    total = sum(
+        torch.nn.functional.cross_entropy(model(torch.tensor(piece[None, :-1])).logits[0], torch.tensor(piece[1:]))
+        * (len(piece) - 1)
+        for piece in pieces
+    ) / sum(len(piece) - 1 for piece in pieces)
+    total.backward()
+    hyper = Hyper(0.0, 0.99, 0.0, 0.0, True, "float32")
+    loss = jax.jit(jax.value_and_grad(partial(lm_loss, bos_id=BOS, config=CONFIG, hyper=hyper, key=None)))
+    value, slopes = loss(params, rows)
+    assert float(value) == pytest.approx(total.item(), rel=1e-5)
+    theirs = {name: parameter.grad.numpy() for name, parameter in model.named_parameters()}
+    read = tensor_reader(slopes, CONFIG)
+    for name, slope in theirs.items():
+        assert np.abs(slope).max() > 1e-4, name
+        np.testing.assert_allclose(read(name), slope, rtol=1e-3, atol=1e-5 * np.abs(slope).max(), err_msg=name)
 
 
 def test_the_future_is_not_seen():

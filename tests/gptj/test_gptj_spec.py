@@ -101,6 +101,16 @@ def test_whatever_changes_the_model_changes_its_name(changes):
     )
 
 
+def test_settings_that_came_later_leave_old_names_alone():
+    full = FAMILY.classifier(method(), shared(), TASK, SUBSET, 5)
+    head = FAMILY.classifier(method(classifier={"arm": "head"}, tune={"epochs": 0}), shared(), TASK, SUBSET, 5)
+    assert full.id.startswith("913cff4d95577c6c") and head.id.startswith("d95a383529a0cb55")
+    adapted = FAMILY.classifier(method(tune={"lora": {}}), shared(), TASK, SUBSET, 5)
+    assert adapted.inputs["lm"].spec.lora.rank == 8 and adapted.id != full.id
+    ranks = [method(classifier={"arm": "lora", "lora": {"rank": rank}}) for rank in (4, 8)]
+    assert len({FAMILY.classifier(one, shared(), TASK, SUBSET, 5).id for one in ranks}) == 2
+
+
 def test_what_a_recipe_lacks_is_said():
     with pytest.raises(RecipeError, match="no corpus"):
         FAMILY.language_model(method(), shared(corpus=None, tokenizer=None))
@@ -117,5 +127,7 @@ def test_sizes_that_do_not_fit_and_idle_settings_are_refused():
         method(lm={"rotary_dim": 128})
     with pytest.raises(ValidationError, match=r"lm\.n_layer has no effect"):
         method(init="/models/gptj", lm={"n_layer": 2})
+    with pytest.raises(ValidationError, match=r"classifier\.lora has no effect"):
+        method(classifier={"lora": {"rank": 2}})
     with pytest.raises(ValidationError, match="layers"):
         method(lm={"layers": 2})

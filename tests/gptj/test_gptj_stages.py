@@ -13,29 +13,12 @@ from lowres.families.gptj.spec import (
     READ_LM,
     GptjMethod,
     InitSpec,
-    PretrainSpec,
     TuneSpec,
     language_model,
 )
 from lowres.metrics.bits import held_out_texts
 
 SIZES = {"n_layer": 1, "n_embd": 32, "n_head": 2, "rotary_dim": 8, "n_ctx": 32}
-TRAINING = {"batch_size": 8, "epochs": 3.0, "lr": 3e-3, "seed": 0}
-
-
-@pytest.fixture(scope="module")
-def pretrained(rooms, tmp_path_factory):
-    """(folder, facts) of a language model trained on the tiny corpus."""
-    from lowres.artifacts import Run
-
-    base = tmp_path_factory.mktemp("pretrained")
-    run = Run(base, base, seed=0)
-    stages.pretrain_lm(rooms_inputs(rooms), PretrainSpec(**SIZES, **TRAINING), run)
-    return base, run.facts
-
-
-def rooms_inputs(rooms):
-    return {"packed": rooms / "packed", "tokenizer": rooms / "tokenizer"}
 
 
 def evaluated(folder, rooms, new_run):

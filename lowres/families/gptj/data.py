@@ -9,6 +9,8 @@ import numpy as np
 
 PADDING = -1
 """Fills a row that has no token there; nothing is predicted from it or of it."""
+SHORTEST = 32
+"""Tokens of the smallest shape; shapes double up to the longest text, so few are compiled."""
 
 
 @dataclass(frozen=True)
@@ -90,3 +92,11 @@ def scored_windows(ids: Sequence[int], bos_id: int, n_ctx: int) -> np.ndarray:
         windows.append(np.stack([padded_row(stream[start:end], n_ctx), marks]))
         scored = end
     return np.stack(windows) if windows else np.zeros((0, 2, n_ctx + 1), np.int32)
+
+
+def shape_of(length: int, n_ctx: int) -> int:
+    """Tokens a text of `length` is padded to: 32, 64, ... n_ctx, then n_ctx times 2, 4, 8, ..."""
+    shape = min(SHORTEST, n_ctx)
+    while shape < length:
+        shape = min(2 * shape, n_ctx) if shape < n_ctx else 2 * shape
+    return shape

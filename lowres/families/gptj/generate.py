@@ -1,7 +1,7 @@
-"""Text from a GPT-J: one compiled step on a buffer of fixed size, so nothing recompiles as the text grows."""
+"""Text from a GPT-J: prompts are read once, then a token at a time, many texts at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -10,31 +10,60 @@ import numpy as np
 from jax import Array
 
 from lowres.errors import DataError
-from lowres.families.gptj.huggingface import load_lm
-from lowres.families.gptj.model import Config, Params, hidden, logits
-from lowres.tokenizers.base import Tokenizer
+from lowres.families.gptj.cache import Cache, empty_cache, read_on
+from lowres.families.gptj.checkpoints.convert import raise_faults
+from lowres.families.gptj.checkpoints.loading import arrays_of
+from lowres.families.gptj.checkpoints.opening import open_checkpoint
+from lowres.families.gptj.data import shape_of
+from lowres.families.gptj.int8 import quantise
+from lowres.families.gptj.model import Config, Params
+from lowres.tokenizers.base import Tokenizer, load_tokenizer
 
 
-@partial(jax.jit, static_argnames=("config",))
-def next_token(
-    params: Params, buffer: Array, length: Array, settings: Array, banned: Array, key: Array, config: Config
-) -> Array:
-    """Draws the token after the first `length` of buffer (n_ctx,).
+@jax.jit
+def next_tokens(scores: Array, settings: Array, seen: Array, banned: Array, keys: Array, step: Array | int) -> Array:
+    """Draws one token a row from scores (rows, V), by the row's key and the step.
 
-    settings: (temperature, top_k, top_p); temperature 0 takes the likeliest, top_k 0 and top_p 1 cut nothing. banned:
-    bool (V,). top_p keeps the likeliest tokens until their probabilities reach it (Holtzman et al. 2020), after top_k.
+    settings: (temperature, top_k, top_p, repetition_penalty); temperature 0 takes the likeliest, top_k 0, top_p 1 and
+    penalty 1 change nothing. seen: bool (rows, V), the tokens that stand in a row: their scores are divided by the
+    penalty, or multiplied where they are negative (Keskar et al. 2019). banned: bool (V,). top_p keeps the likeliest
+    tokens until their probabilities reach it (Holtzman et al. 2020), after top_k.
     """
-    temperature, top_k, top_p = settings
-    state = hidden(params, buffer[None], config)[0, length - 1]
-    scores = jnp.where(banned, -jnp.inf, logits(params, state))
-    order = jnp.argsort(-scores)
-    ranked = scores[order] / jnp.maximum(temperature, 1e-6)
-    rank = jnp.arange(len(ranked))
+    temperature, top_k, top_p, penalty = settings
+    scores = jnp.where(seen, jnp.where(scores > 0, scores / penalty, scores * penalty), scores)
+    scores = jnp.where(banned, -jnp.inf, scores)
+    order = jnp.argsort(-scores, axis=-1)
+    ranked = jnp.take_along_axis(scores, order, axis=-1) / jnp.maximum(temperature, 1e-6)
+    rank = jnp.arange(scores.shape[-1])
     ranked = jnp.where((top_k > 0) & (rank >= top_k), -jnp.inf, ranked)
     probabilities = jax.nn.softmax(ranked)
-    before = jnp.cumsum(probabilities) - probabilities
+    before = jnp.cumsum(probabilities, axis=-1) - probabilities
     ranked = jnp.where((before >= top_p) & (rank > 0), -jnp.inf, ranked)
-    return order[jnp.where(temperature > 0, jax.random.categorical(key, ranked), 0)]
+    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, step)
+    places = jnp.where(temperature > 0, jax.vmap(jax.random.categorical)(keys, ranked), 0)
+    return jnp.take_along_axis(order, places[:, None], axis=-1)[:, 0]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn; see next_tokens. stop: a text ends before the first of these."""
+
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 0.95
+    repetition_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises DataError where a setting is out of range."""
+        if self.temperature < 0 or self.top_k < 0 or not 0 < self.top_p <= 1:
+            raise DataError("temperature and top_k must not be negative, and top_p lies in (0, 1]")
+        if self.repetition_penalty <= 0 or "" in self.stop:
+            raise DataError("repetition_penalty must be over 0, and no stop text may be empty")
+
+    def array(self) -> np.ndarray:
+        """What next_tokens takes."""
+        return np.array([self.temperature, self.top_k, self.top_p, self.repetition_penalty], np.float32)
 
 
 @dataclass(frozen=True)
@@ -54,26 +83,74 @@ class Generator:
         top_p: float = 0.95,
         seed: int = 0,
     ) -> str:
-        """The prompt (normalised already) gone on with, until the document ends or max_tokens are written.
+        """The prompt (normalised already) gone on with, until the document ends or max_tokens are written."""
+        return self.generate_batch([prompt], max_tokens, Sampling(temperature, top_k, top_p), [seed])[0]
 
-        The model looks back n_ctx tokens. The same arguments give the same text.
+    def generate_batch(
+        self, prompts: Sequence[str], max_tokens: int, sampling: Sampling, seeds: Sequence[int]
+    ) -> list[str]:
+        """The same of many prompts at once, each with its seed; what a row writes does not depend on the others.
+
+        The model looks back at most n_ctx tokens. Where they are full it goes on from their last half.
         """
-        if temperature < 0 or top_k < 0 or not 0 < top_p <= 1:
-            raise DataError("temperature and top_k must not be negative, and top_p lies in (0, 1]")
-        start = [self.tokenizer.bos_id, *self.tokenizer.encode([prompt])[0]]
-        ids, key = list(start), jax.random.key(seed)
-        settings = np.array([temperature, top_k, top_p], np.float32)
+        starts = [[self.tokenizer.bos_id, *ids] for ids in self.tokenizer.encode(list(prompts))]
+        texts = list(prompts)
+        written = self.continuations(starts, max_tokens, sampling, seeds)
+        for row, (start, new) in enumerate(zip(starts, written, strict=True)):
+            texts[row] = self.tokenizer.decode([*start[1:], *new])
+            places = [texts[row].find(stop, len(self.tokenizer.decode(start[1:]))) for stop in sampling.stop]
+            texts[row] = texts[row][: min((place for place in places if place >= 0), default=None)]
+        return texts
+
+    def continuations(
+        self, starts: Sequence[Sequence[int]], max_tokens: int, sampling: Sampling, seeds: Sequence[int]
+    ) -> list[list[int]]:
+        """The new ids of each row, without the bos_id that ends it."""
+        if not starts:
+            return []
+        rows, n_ctx = len(starts), self.config.n_ctx
+        ids, ended = [list(start) for start in starts], np.zeros(rows, bool)
+        keys = jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32))
+        seen, settings, banned = self._seen(ids), sampling.array(), self._banned()
+        size = shape_of(min(max(map(len, ids)) + max_tokens, n_ctx), n_ctx)
+        read = [row[-n_ctx:] for row in ids]
+        scores, cache = self._read(read, size)
         for step in range(max_tokens):
-            recent = ids[-self.config.n_ctx :]
-            buffer = np.zeros(self.config.n_ctx, np.int32)
-            buffer[: len(recent)] = recent
-            drawn = next_token(
-                self.params, buffer, len(recent), settings, self._banned(), jax.random.fold_in(key, step), self.config
-            )
-            if int(drawn) == self.tokenizer.bos_id:
+            drawn = np.asarray(next_tokens(scores, settings, seen, banned, keys, step))
+            for row, token in enumerate(drawn):
+                ended[row] |= token == self.tokenizer.bos_id
+                if not ended[row]:
+                    ids[row].append(int(token))
+                    seen[row, token] = True
+                    ended[row] |= self._stops(ids[row][len(starts[row]) :], sampling.stop)
+            if ended.all() or step + 1 == max_tokens:
                 break
-            ids.append(int(drawn))
-        return self.tokenizer.decode(ids[1:])
+            read = [[*row, int(token)] for row, token in zip(read, drawn, strict=True)]
+            if max(map(len, read)) <= size:
+                scores, cache = read_on(self.params, drawn[:, None], np.ones(rows, np.int32), cache, self.config)
+            else:  # size is n_ctx then
+                read = [row[-(n_ctx // 2) :] if len(row) > size else row for row in read]
+                scores, cache = self._read(read, size)
+        return [row[len(start) :] for row, start in zip(ids, starts, strict=True)]
+
+    def _read(self, rows: Sequence[Sequence[int]], size: int) -> tuple[Array, Cache]:
+        """Reads rows of ids from an empty context: (scores, cache)."""
+        counts = np.array([len(row) for row in rows], np.int32)
+        tokens = np.zeros((len(rows), min(shape_of(int(counts.max()), size), size)), np.int32)
+        for place, row in enumerate(rows):
+            tokens[place, : len(row)] = row
+        return read_on(self.params, tokens, counts, empty_cache(self.config, len(rows), size), self.config)
+
+    def _stops(self, new: list[int], stop: tuple[str, ...]) -> bool:
+        """Whether what is written holds one of `stop`."""
+        text = self.tokenizer.decode(new) if stop else ""
+        return any(one in text for one in stop)
+
+    def _seen(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
+        seen = np.zeros((len(rows), self.config.vocab_size), bool)
+        for place, row in enumerate(rows):
+            seen[place, list(row)] = True
+        return seen
 
     def _banned(self) -> np.ndarray:
         """Padding, <unk> and the spare rows beyond the tokenizer: never drawn."""
@@ -84,8 +161,27 @@ class Generator:
 
 
 def load(folder: Path, int8: bool = False) -> Generator:
-    """The language model in a folder, ready to write. Raises DataError for int8."""
-    if int8:
-        raise DataError(f"{folder}: a GPT-J, which generates in float32; leave --int8 out")
-    params, config, tokenizer = load_lm(folder)
-    return Generator({name: jnp.asarray(array) for name, array in params.items()}, config, tokenizer)
+    """The language model in a folder, ready to write; int8: its matrices in 8 bits."""
+    return load_any(str(folder), None, int8)
+
+
+def load_any(source: str, config: Path | None = None, int8: bool = False) -> Generator:
+    """A language model in any layout that can be read, with `tokenizer/` or GPT-2's vocab.json and merges.txt."""
+    found = open_checkpoint(source, config)
+    raise_faults(found.faults)
+    tokenizer = _tokenizer(Path(source))
+    if tokenizer.vocab_size > found.config.vocab_size:
+        raise DataError(f"{source}: {found.config.vocab_size} embeddings and a tokenizer of {tokenizer.vocab_size} ids")
+    arrays = arrays_of(found.tensors, found.config, source)
+    params = quantise(arrays) if int8 else arrays
+    return Generator({name: jnp.asarray(array) for name, array in params.items()}, found.config, tokenizer)
+
+
+def _tokenizer(folder: Path) -> Tokenizer:
+    if (folder / "tokenizer").is_dir():
+        return load_tokenizer(folder / "tokenizer")
+    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        from lowres.tokenizers.gpt2 import Gpt2Tokenizer
+
+        return Gpt2Tokenizer((folder / "vocab.json").read_bytes(), (folder / "merges.txt").read_bytes())
+    raise DataError(f"{folder}: no tokenizer/ of lowres in it, nor vocab.json and merges.txt of GPT-2")

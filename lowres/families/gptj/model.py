@@ -5,7 +5,7 @@ positions on the first `rotary_dim` dims of every head (interleaved pairs), no b
 head with a bias.
 """
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,66 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from lowres.errors import ShapeError
+from lowres.families.gptj.config import LAYER_NAMES, MATRICES, Config, shapes
+from lowres.families.gptj.int8 import dequantised, root
 
+Attention = Callable[[Array, Array, Array], Array]
 Params = dict[str, Array]
 """wte (V, D); head (D, V), head_bias (V); ln_f_scale, ln_f_bias (D); and, stacked over L layers: ln_scale, ln_bias
 (L, D); q, k, v, out (L, D, D); fc_in (L, D, F), fc_in_bias (L, F); fc_out (L, F, D), fc_out_bias (L, D). Weights are
 (in, out), F = 4 D."""
 
-LAYER_NAMES = ("ln_scale", "ln_bias", "q", "k", "v", "out", "fc_in", "fc_in_bias", "fc_out", "fc_out_bias")
-MATRICES = ("wte", "q", "k", "v", "out", "fc_in", "fc_out", "head")
-"""The parameters of two dimensions (one layer's): those that weight decay shrinks."""
 UNROLLED_LAYERS = 8
 """Shallower models unroll the scan over layers: 10 % faster on CPU, and 3 layers compiled in 5 s against 9 s."""
-
-
-@dataclass(frozen=True)
-class Config:
-    """Sizes of a GPT-J. rotary_dim: dims of each head rotated, even. n_ctx: tokens it is trained on at once."""
-
-    vocab_size: int
-    n_ctx: int
-    n_layer: int
-    n_embd: int
-    n_head: int
-    rotary_dim: int
-    layer_norm_epsilon: float = 1e-5
-
-    def __post_init__(self) -> None:
-        """Raises ShapeError where the sizes do not fit each other."""
-        if self.n_embd % self.n_head:
-            raise ShapeError(f"n_embd is {self.n_embd} and n_head {self.n_head}; n_head must divide n_embd")
-        if self.rotary_dim % 2 or not 0 < self.rotary_dim <= self.head_dim:
-            raise ShapeError(
-                f"rotary_dim is {self.rotary_dim}; it must be even and at most {self.head_dim} (n_embd / n_head)"
-            )
-
-    @property
-    def head_dim(self) -> int:
-        """Dims of one attention head."""
-        return self.n_embd // self.n_head
-
-    @classmethod
-    def of(cls, architecture: Any, vocab_size: int) -> "Config":
-        """From an object with these attributes (spec.Architecture) and a vocabulary size."""
-        names = {f.name for f in fields(cls)} - {"vocab_size", "layer_norm_epsilon"}
-        return cls(vocab_size=vocab_size, **{name: getattr(architecture, name) for name in names})
-
-    def describe(self) -> str:
-        """For reports, e.g. "GPT-J, 4 layers of 256"."""
-        return f"GPT-J, {self.n_layer} layer{'s' * (self.n_layer > 1)} of {self.n_embd}"
-
-
-def shapes(config: Config) -> dict[str, tuple[int, ...]]:
-    """The shape of every parameter."""
-    v, d, n, f = config.vocab_size, config.n_embd, config.n_layer, 4 * config.n_embd
-    layers = {
-        "ln_scale": (d,), "ln_bias": (d,), "q": (d, d), "k": (d, d), "v": (d, d), "out": (d, d),
-        "fc_in": (d, f), "fc_in_bias": (f,), "fc_out": (f, d), "fc_out_bias": (d,),
-    }  # fmt: skip
-    whole = {"wte": (v, d), "ln_f_scale": (d,), "ln_f_bias": (d,), "head": (d, v), "head_bias": (v,)}
-    return whole | {name: (n, *shape) for name, shape in layers.items()}
 
 
 def init(config: Config, seed: int) -> Params:
@@ -136,20 +87,50 @@ def attend(q: Array, k: Array, v: Array, allowed: Array) -> Array:
     return weights.astype(v.dtype) @ v
 
 
-def block(x: Array, layer: Params, sin: Array, cos: Array, allowed: Array, config: Config) -> Array:
+def product(x: Array, layer: Params, name: str) -> Array:
+    """X times a matrix, in x's dtype: in floats or 8 bits, and with its low-rank adapter where it has one."""
+    if f"{name}_int8" in layer:
+        # checkpointed: the backward pass dequantises again, or every layer's floats would be kept for it
+        y = jax.checkpoint(_times_int8)(x, layer[f"{name}_int8"], layer[f"{name}_scale"])
+    else:
+        y = x @ layer[name].astype(x.dtype)
+    if f"{name}_lora_a" not in layer:
+        return y
+    return y + (x @ layer[f"{name}_lora_a"].astype(x.dtype)) @ layer[f"{name}_lora_b"].astype(x.dtype)
+
+
+def _times_int8(x: Array, codes: Array, scales: Array) -> Array:
+    return x @ dequantised(codes, scales, x.dtype)
+
+
+def embed(params: Params, tokens: Array, dtype: Any) -> Array:
+    """The embeddings of tokens (n,): (n, D)."""
+    if "wte_int8" in params:
+        return dequantised(params["wte_int8"][tokens], params["wte_scale"][tokens], dtype, axis=-1)
+    return params["wte"].astype(dtype)[tokens]
+
+
+def head_matrix(params: Params, dtype: Any) -> Array:
+    """The language model's head (D, V)."""
+    if "head_int8" in params:
+        return dequantised(params["head_int8"], params["head_scale"], dtype)
+    return params["head"].astype(dtype)
+
+
+def block(x: Array, layer: Params, sin: Array, cos: Array, attention: Attention, config: Config) -> Array:
     """What one layer adds to the residual stream: attention(h) + mlp(h) with h = layer_norm(x).
 
     x: (batch * time, D); flat, because on CPU XLA's weight gradients take 1.2 times as long over two batch axes.
-    sin, cos: (batch or 1, time, rotary_dim / 2); allowed: (batch or 1, 1, time, time).
+    sin, cos: (batch or 1, time, rotary_dim / 2). attention: takes q, k (rotated) and v, (batch, time, heads, head dim),
+    and gives such an array.
     """
-    w = {name: array.astype(x.dtype) for name, array in layer.items()}
+    w = {name: array.astype(x.dtype) for name, array in layer.items() if name.endswith("bias")}
     h = layer_norm(x, layer["ln_scale"], layer["ln_bias"], config.layer_norm_epsilon)
-    heads = (-1, allowed.shape[-1], config.n_head, config.head_dim)
-    q, k, v = ((h @ w[name]).reshape(heads) for name in ("q", "k", "v"))
-    q, k, v = (array.swapaxes(1, 2) for array in (rotate(q, sin, cos), rotate(k, sin, cos), v))
-    attended = attend(q, k, v, allowed).swapaxes(1, 2).reshape(x.shape)
-    inner = jax.nn.gelu(h @ w["fc_in"] + w["fc_in_bias"], approximate=True)
-    return attended @ w["out"] + inner @ w["fc_out"] + w["fc_out_bias"]
+    heads = (-1, sin.shape[1], config.n_head, config.head_dim)
+    q, k, v = (product(h, layer, name).reshape(heads) for name in ("q", "k", "v"))
+    attended = attention(rotate(q, sin, cos), rotate(k, sin, cos), v).reshape(x.shape)
+    inner = jax.nn.gelu(product(h, layer, "fc_in") + w["fc_in_bias"], approximate=True)
+    return product(attended, layer, "out") + product(inner, layer, "fc_out") + w["fc_out_bias"]
 
 
 def hidden(
@@ -173,16 +154,24 @@ def hidden(
         allowed = allowed & (segments[:, None, :, None] == segments[:, None, None, :])
     key, rate = dropout or (None, 0.0)
 
+    def attention(q: Array, k: Array, v: Array) -> Array:
+        return attend(q.swapaxes(1, 2), k.swapaxes(1, 2), v.swapaxes(1, 2), allowed).swapaxes(1, 2)
+
     def body(x: Array, numbered: tuple[Array, Params]) -> tuple[Array, None]:
         index, layer = numbered
-        return x + drop(block(x, layer, sin, cos, allowed, config), key, index, rate), None
+        return x + drop(block(x, layer, sin, cos, attention, config), key, index, rate), None
 
-    x = drop(params["wte"].astype(dtype)[tokens.reshape(-1)], key, 0, rate)
-    layers = {name: params[name] for name in LAYER_NAMES}
+    x = drop(embed(params, tokens.reshape(-1), dtype), key, 0, rate)
+    layers = layers_of(params)
     unroll = config.n_layer if config.n_layer <= UNROLLED_LAYERS else 1
     x, _ = jax.lax.scan(body, x, (jnp.arange(1, config.n_layer + 1), layers), unroll=unroll)
     x = layer_norm(x, params["ln_f_scale"], params["ln_f_bias"], config.layer_norm_epsilon)
     return x.reshape(batch, time, -1)
+
+
+def layers_of(params: Params) -> Params:
+    """The arrays that have an axis of layers, with those of 8 bits (q_int8, q_scale) and adapters (q_lora_a)."""
+    return {n: array for n, array in params.items() if root(n).partition("_lora_")[0] in LAYER_NAMES}
 
 
 def drop(x: Array, key: Array | None, index: Array | int, rate: float) -> Array:
@@ -195,5 +184,4 @@ def drop(x: Array, key: Array | None, index: Array | int, rate: float) -> Array:
 
 def logits(params: Params, states: Array) -> Array:
     """Next-token logits in float32: states (..., D) -> (..., V)."""
-    head = params["head"].astype(states.dtype)
-    return (states @ head).astype(jnp.float32) + params["head_bias"]
+    return (states @ head_matrix(params, states.dtype)).astype(jnp.float32) + params["head_bias"]

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from lowres.artifacts import Node, Spec, Stage
-from lowres.errors import RecipeError
+from lowres.errors import DataError, RecipeError
 from lowres.families.contract import (
     EvaluateSpec,
     Family,
@@ -18,10 +18,12 @@ from lowres.families.contract import (
     Shared,
     picked,
 )
-from lowres.fingerprint import file_sha256, fingerprint
+from lowres.families.gptj.checkpoints.layout import INDEX, find_layout
+from lowres.fingerprint import added_later, file_sha256, fingerprint
 from lowres.tokenizers.spec import packed
 
 Precision = Literal["float32", "bfloat16"]
+Target = Literal["q", "k", "v", "out", "fc_in", "fc_out"]
 
 
 class Architecture(Spec):
@@ -83,29 +85,46 @@ class InitSpec(Architecture):
     seed: int
 
 
+class Lora(Spec):
+    """A low-rank adapter, W + alpha / rank * A @ B: few weights are trained, the others stay (Hu et al. 2021)."""
+
+    rank: int = Field(default=8, ge=1)
+    alpha: float = Field(default=16.0, gt=0)
+    targets: tuple[Target, ...] = Field(default=("q", "k", "v", "out", "fc_in", "fc_out"), min_length=1)
+    """The matrices of every layer that get one."""
+    norms: bool = False
+    """Layer norms and biases are trained beside it."""
+    int8: bool = False
+    """The weights that stay are held in 8 bits in training, and stay rounded so in what comes out."""
+
+
 class TuneSpec(Optimisation):
     """What `gptj.tune_lm` does with a language model and a task's unlabelled training texts."""
 
     epochs: float = Field(gt=0)
     seed: int
+    lora: Lora | None = added_later(None, neutral=None)
 
 
 class ClassifierSettings(Spec):
     """How the language model becomes a classifier; both arms read the masked concat of last, max and mean state."""
 
-    arm: Literal["head", "full"] = "full"
-    """"head": logistic regression on frozen features. "full": all weights are trained with a linear head."""
+    arm: Literal["head", "full", "lora"] = "full"
+    """"head": logistic regression on frozen features. "full": all weights are trained with a linear head. "lora": a
+    low-rank adapter is."""
+    lora: Lora = added_later(Lora(), neutral=Lora())
+    """lora: the adapter."""
     max_tokens: int = Field(default=2048, ge=8)
     """Longer texts are cut; the share of tokens cut is noted. Texts over n_ctx tokens are read in windows of n_ctx."""
     epochs: float = Field(default=4.0, gt=0)
-    """full: passes over the labelled texts, at least min_steps steps."""
+    """full, lora: passes over the labelled texts, at least min_steps steps."""
     min_steps: int = Field(default=150, ge=1)
     batch_size: int = Field(default=32, ge=1)
     """Texts a step."""
     lr: float = Field(default=5e-4, gt=0)
-    """full: the highest rate of the language model's weights."""
+    """full, lora: the highest rate of the language model's weights, or of the adapter."""
     head_lr: float = Field(default=5e-3, gt=0)
-    """full: that of the linear head."""
+    """full, lora: that of the linear head."""
     warmup: float = Field(default=0.1, ge=0, le=1)
     weight_decay: float = Field(default=0.01, ge=0)
     dropout: float = Field(default=0.3, ge=0, lt=1)
@@ -135,6 +154,8 @@ class TuneSettings(Optimisation):
     """0: none. Default: 3, and none where the weights are random."""
     lr: float = Field(default=1e-3, gt=0)
     end_lr: float = Field(default=1e-4, ge=0)
+    lora: Lora | None = None
+    """A low-rank adapter is trained and added to the weights. Unset: all weights are trained."""
 
 
 class GptjMethod(MethodBlock):
@@ -142,8 +163,8 @@ class GptjMethod(MethodBlock):
 
     family: Literal["gptj"]
     init: str = "pretrain"
-    """"pretrain": from scratch on the recipe's corpus. "random": not trained. Else the path of a GPT-J folder as
-    transformers writes it (config.json, *.safetensors)."""
+    """"pretrain": from scratch on the recipe's corpus. "random": not trained. Else the path of a GPT-J folder:
+    of transformers, of mesh-transformer-jax, or of 8 bits (`lowres gptj info PATH` says whether it can be read)."""
     tokenizer: Literal["corpus", "gpt2"] = "corpus"
     """The corpus's SentencePiece, or GPT-2's byte-level BPE. A folder with its own lowres tokenizer keeps that."""
     lm: LmSettings = LmSettings()
@@ -155,6 +176,8 @@ class GptjMethod(MethodBlock):
         idle = self.lm.model_fields_set - {"held_out_bytes"}
         if self.init not in ("pretrain", "random") and idle:
             raise ValueError(f"lm.{sorted(idle)[0]} has no effect where init is a folder; its config.json decides")
+        if self.classifier.arm != "lora" and "lora" in self.classifier.model_fields_set:
+            raise ValueError(f'classifier.lora has no effect where classifier.arm is "{self.classifier.arm}"')
         return self
 
 
@@ -218,18 +241,23 @@ def _tokenizer(method: GptjMethod, shared: Shared) -> Node | None:
 
 def _read(folder: Path, tokenizer: Node | None) -> Node:
     """The request for the model in `folder`, with the tokenizer beside it or the method's."""
-    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
-        raise RecipeError(
-            f'init is {str(folder)!r}; write "pretrain", "random" or a folder with config.json and *.safetensors'
-        )
-    if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type") != "gptj":
-        raise RecipeError(f"{folder / 'config.json'}: model_type is not 'gptj'; this family reads GPT-J alone")
+    try:
+        layout = find_layout(str(folder))
+    except DataError as error:
+        raise RecipeError(f'init: {error}; or write "pretrain" or "random"') from error
+    if layout.missing:
+        raise RecipeError(f"{folder}: {layout.missing[0]} is missing, and {len(layout.missing) - 1} more files")
+    if layout.kind != "mesh":
+        _check_config(folder / "config.json")
     own = (folder / "tokenizer" / "lowres_tokenizer.json").is_file()
     if not own and tokenizer is None:
         raise RecipeError(
             f'{folder}: no tokenizer/ in it; set tokenizer = "gpt2", or name the corpus it was trained with'
         )
-    paths = [folder / "config.json", *folder.glob("*.safetensors"), *(folder.glob("tokenizer/*") if own else ())]
+    weights = [Path(layout.root) / name for name in layout.files]
+    index = folder / INDEX["torch"]  # *.safetensors are read without theirs
+    weights += [index] if layout.kind == "torch" and index.is_file() else []
+    paths = {folder / "config.json", *weights, *(folder.glob("tokenizer/*") if own else ())}
     files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(paths) if path.is_file()}
     return Node(
         READ_LM,
@@ -238,9 +266,17 @@ def _read(folder: Path, tokenizer: Node | None) -> Node:
     )
 
 
+def _check_config(path: Path) -> None:
+    """Raises RecipeError where there is none, or one of another model."""
+    if not path.is_file():
+        raise RecipeError(f"{path}: missing; transformers wrote it beside the weights")
+    if json.loads(path.read_text(encoding="utf-8")).get("model_type") != "gptj":
+        raise RecipeError(f"{path}: model_type is not 'gptj'; this family reads GPT-J alone")
+
+
 def weights_name(files: dict[str, str]) -> str:
-    """One checksum for the weights of a folder: of its only *.safetensors file, or of the list of several."""
-    weights = {name: sha for name, sha in files.items() if name.endswith(".safetensors")}
+    """One checksum for the weights of a folder: of their only file, or of the list of several."""
+    weights = {name: sha for name, sha in files.items() if name != "config.json" and not name.startswith("tokenizer/")}
     return next(iter(weights.values())) if len(weights) == 1 else fingerprint(weights)
 
 

@@ -1,5 +1,6 @@
 """The stages of GPT-J methods: language models pretrained, made, read, scored and tuned; classifiers; predictions."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,16 @@ import numpy as np
 from lowres.artifacts import Corpus, Document, Manifest, PackedTokens, Run, Subset, Task
 from lowres.errors import DataError
 from lowres.families.contract import EvaluateSpec, PredictSpec, ReadSpec
-from lowres.families.gptj.classify import GptjClassifier, Labelled, encode, load, train_full, train_head, without_heads
+from lowres.families.gptj.checkpoints.convert import raise_faults
+from lowres.families.gptj.checkpoints.opening import open_checkpoint
+from lowres.families.gptj.classify import GptjClassifier, Labelled, encode, load, train_head, without_heads
+from lowres.families.gptj.config import Config, shapes
 from lowres.families.gptj.data import Rows, pack, rows_in_order, scored_windows
-from lowres.families.gptj.huggingface import load_lm, read_config, read_params, save_lm
-from lowres.families.gptj.model import Config, Params, count, init
+from lowres.families.gptj.finetune import fine_tune
+from lowres.families.gptj.huggingface import load_lm, save_lm, write_lm
+from lowres.families.gptj.lora import merged, parted, scale_of
+from lowres.families.gptj.model import Params, count, init
+from lowres.families.gptj.peft import save_adapter
 from lowres.families.gptj.spec import (
     ClassifierSpec,
     InitSpec,
@@ -73,16 +80,22 @@ def read_lm(inputs: Mapping[str, Path], spec: ReadSpec, run: Run) -> None:
     for name, sha in sorted(spec.files.items()):
         if not (folder / name).is_file() or file_sha256(folder / name) != sha:
             raise DataError(f"{folder / name}: missing or changed since the run was planned; run the command again")
-    config = read_config(folder)
-    params = read_params(folder, config)
+    found = open_checkpoint(str(folder))
+    raise_faults(found.faults)
+    config = found.config
     tokenizer = load_tokenizer(inputs["tokenizer"] if "tokenizer" in inputs else folder / "tokenizer")
     if tokenizer.vocab_size > config.vocab_size:
         raise DataError(
             f"{folder}: {config.vocab_size} embeddings and a tokenizer of {tokenizer.vocab_size} ids; use the"
             " tokenizer that the model was trained with"
         )
-    save_lm(run.out, params, config, tokenizer)
-    describe(run, config, params, f"pretrained weights {weights_name(spec.files)}")
+    write_lm(run.out, found.tensors.tensor, config, tokenizer)
+    run.note(
+        architecture=config.describe(),
+        parameters=sum(math.prod(shape) for shape in shapes(config).values()),
+        origin=f"pretrained weights {weights_name(spec.files)}",
+        vocab_size=config.vocab_size,
+    )
 
 
 def evaluate_lm(inputs: Mapping[str, Path], spec: EvaluateSpec, run: Run) -> None:
@@ -129,14 +142,18 @@ def tune_lm(inputs: Mapping[str, Path], spec: TuneSpec, run: Run) -> None:
     texts = [document.text for document in documents]
     stream = pack(tokenizer.encode(texts), tokenizer.bos_id)
     rows = Rows(stream, config.n_ctx, spec.batch_size, spec.seed)
-    tuned, train_loss = train_lm(params, rows, config, tokenizer.bos_id, spec, run)
-    save_lm(run.out, tuned, config, tokenizer)
+    frozen, trained = parted(params, config, spec.lora, spec.seed)
+    trained, train_loss = train_lm(trained, rows, config, tokenizer.bos_id, spec, run, frozen)
+    save_lm(run.out, merged(frozen, trained, scale_of(spec.lora)), config, tokenizer)
+    if spec.lora is not None:
+        save_adapter(run.out / "adapter", trained, spec.lora, config)
+        run.note(parameters_trained=count(trained))
     seen = rows.steps(spec.epochs) * spec.batch_size * config.n_ctx
     run.note(tokens_seen=seen, bytes_seen=round(seen * text_sizes(texts)[0] / len(stream)), train_loss=train_loss)
 
 
 def train_classifier(inputs: Mapping[str, Path], spec: ClassifierSpec, run: Run) -> None:
-    """Trains a classifier on the labelled texts of `subset`; its dev texts choose C (head) or the step kept (full)."""
+    """Trains a classifier on the labelled texts of `subset`; its dev texts choose C (head) or the step kept."""
     params, config, tokenizer = device_lm(inputs["lm"])
     task, subset = Task(inputs["task"]), Subset(inputs["subset"])
     labels = task.labels
@@ -148,10 +165,12 @@ def train_classifier(inputs: Mapping[str, Path], spec: ClassifierSpec, run: Run)
         head, seen = train_head(params, config, of_train, of_dev, len(labels), run), encoded.tokens
         run.note(c=head.c, parameters_trained=head.weights.size + head.bias.size)
     else:
-        done = train_full(params, config, of_train, of_dev, len(labels), spec, run)
+        done = fine_tune(params, config, of_train, of_dev, len(labels), spec, run)
         params, head, seen = done.params, done.head, done.tokens_seen
         run.note(steps=done.steps, kept_step=done.kept_step, dev_macro_f1=done.dev_macro_f1)
-        run.note(parameters_trained=count(done.params))
+        run.note(parameters_trained=count(done.trained))
+        if spec.arm == "lora":
+            save_adapter(run.out / "adapter", done.trained, spec.lora, config)
     body = without_heads(params)
     classifier = GptjClassifier(labels, body, config, tokenizer, head, spec.max_tokens)
     classifier.save(run.out, TextPolicy.of_task(task))

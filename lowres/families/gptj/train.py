@@ -17,7 +17,8 @@ from safetensors.numpy import load_file, save_file
 from lowres.artifacts import Run
 from lowres.errors import NotFinite, Stopped
 from lowres.families.gptj.data import Rows
-from lowres.families.gptj.model import MATRICES, Config, Params, hidden, logits
+from lowres.families.gptj.lora import ADAPTER, joined, scale_of
+from lowres.families.gptj.model import MATRICES, Config, Params, head_matrix, hidden, logits
 from lowres.training.checkpoint import Checkpoints
 from lowres.training.log import TrainingLog
 
@@ -26,7 +27,7 @@ HEAD_ROWS = 512
 
 
 class State(NamedTuple):
-    """What training goes on from: weights and the optimiser's moments."""
+    """What training goes on from: the weights that are trained and the optimiser's moments."""
 
     params: Params
     moments: Any
@@ -42,11 +43,14 @@ class Hyper:
     dropout: float
     mask_documents: bool
     precision: str
+    lora_scale: float = 1.0
 
     @classmethod
     def of(cls, settings: Any) -> "Hyper":
-        """From an object with these attributes (spec.Optimisation)."""
-        return cls(**{name: getattr(settings, name) for name in cls.__dataclass_fields__})
+        """From an object with these attributes (spec.Optimisation), and `lora` where there may be an adapter."""
+        names = cls.__dataclass_fields__.keys() - {"lora_scale"}
+        scale = scale_of(getattr(settings, "lora", None))
+        return cls(**{name: getattr(settings, name) for name in names}, lora_scale=scale)
 
 
 # --- loss ------------------------------------------------------------------------------------------------------------
@@ -119,7 +123,8 @@ def lm_loss(params: Params, rows: Array, bos_id: Array | int, config: Config, hy
     states = hidden(params, inputs, config, segments, jnp.dtype(hyper.precision), dropout)
     flat = states.reshape(-1, config.n_embd)
     scaled = weights.reshape(-1) / jnp.maximum(weights.sum(), 1)
-    return head_loss(flat, params["head"], params["head_bias"], targets.reshape(-1), scaled, hyper.z_loss)
+    head = head_matrix(params, jnp.float32)
+    return head_loss(flat, head, params["head_bias"], targets.reshape(-1), scaled, hyper.z_loss)
 
 
 @partial(jax.jit, static_argnames=("config", "mask_documents"))
@@ -139,7 +144,10 @@ def token_nats(params: Params, rows: Array, bos_id: Array | int, config: Config,
 # --- optimiser -------------------------------------------------------------------------------------------------------
 
 
-def optimiser(weight_decay: float, beta2: float, decayed: tuple[str, ...] = MATRICES) -> optax.GradientTransformation:
+DECAYED = (*MATRICES, *ADAPTER)
+
+
+def optimiser(weight_decay: float, beta2: float, decayed: tuple[str, ...] = DECAYED) -> optax.GradientTransformation:
     """Clip the global norm at 1, Adam, decoupled weight decay on `decayed`; to be scaled by minus the learning rate."""
     return optax.chain(
         optax.clip_by_global_norm(1.0),
@@ -163,10 +171,14 @@ def learning_rate(step: int, total: int, lr: float, end_lr: float, warmup: float
 
 @partial(jax.jit, static_argnames=("config", "hyper"), donate_argnames=("state",))
 def lm_step(
-    state: State, rows: Array, rate: Array, bos_id: Array, key: Array, config: Config, hyper: Hyper
+    state: State, frozen: Params, rows: Array, rate: Array, bos_id: Array, key: Array, config: Config, hyper: Hyper
 ) -> tuple[State, Array]:
-    """One step of training: the new state and the loss before it."""
-    loss, gradients = jax.value_and_grad(lm_loss)(state.params, rows, bos_id, config, hyper, key)
+    """One step of training: the new state and the loss before it. frozen: weights beside those of the state."""
+
+    def loss_of(trained: Params) -> Array:
+        return lm_loss(joined(frozen, trained, hyper.lora_scale), rows, bos_id, config, hyper, key)
+
+    loss, gradients = jax.value_and_grad(loss_of)(state.params)
     rates = dict.fromkeys(state.params, rate)
     return applied(state, gradients, rates, optimiser(hyper.weight_decay, hyper.beta2)), loss
 
@@ -180,10 +192,13 @@ def applied(state: State, gradients: Params, rates: dict[str, Array], chain: opt
 # --- loop ------------------------------------------------------------------------------------------------------------
 
 
-def train_lm(params: Params, rows: Rows, config: Config, bos_id: int, settings: Any, run: Run) -> tuple[Params, float]:
+def train_lm(
+    params: Params, rows: Rows, config: Config, bos_id: int, settings: Any, run: Run, frozen: Params | None = None
+) -> tuple[Params, float]:
     """Trains for settings.epochs passes. Returns the weights and the mean loss of the last tenth of the steps, in nats.
 
-    settings: spec.PretrainSpec or TuneSpec. `params` is given away: its buffers are reused. Goes on from the checkpoint
+    settings: spec.PretrainSpec or TuneSpec. `params` is given away: its buffers are reused. frozen: weights that stay
+    as they are, beside `params` (lora.parted). Goes on from the checkpoint
     in run.work, to the same weights as an uninterrupted run. Raises Stopped after saving, NotFinite where the loss is
     no number.
     """
@@ -202,7 +217,14 @@ def train_lm(params: Params, rows: Rows, config: Config, bos_id: int, settings: 
         tell(run, checkpoints, (step, total), note, (state, losses))
         rate = learning_rate(step, total, settings.lr, settings.end_lr, settings.warmup)
         state, loss = lm_step(
-            state, rows.batch(step), np.float32(rate), np.int32(bos_id), jax.random.fold_in(root, step), config, hyper
+            state,
+            frozen or {},
+            rows.batch(step),
+            np.float32(rate),
+            np.int32(bos_id),
+            jax.random.fold_in(root, step),
+            config,
+            hyper,
         )
         losses[step] = check_finite(float(loss), step, settings.lr)
         if log.due(step + 1) or step + 1 == total:

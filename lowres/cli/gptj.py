@@ -1,0 +1,76 @@
+"""gptj info and convert: checkpoints of GPT-J, as others publish them."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lowres.errors import RecipeError
+
+app = typer.Typer(help="Checkpoints of GPT-J.", no_args_is_help=True)
+Source = Annotated[str, typer.Argument(metavar="SRC", help="A folder, or an fsspec URL of mesh-transformer-jax.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A config.json that stands in for the folder's.")]
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@app.command()
+def info(source: Source, config: ConfigFile = None) -> None:
+    """Say what a checkpoint is, how large, and what is missing or wrong; its weights are not read."""
+    from lowres.families.gptj.checkpoints.convert import info as described
+    from lowres.families.gptj.checkpoints.convert import raise_faults
+
+    lines, faults = described(source, config)
+    for line in lines:
+        typer.echo(line)
+    raise_faults(faults)
+
+
+@app.command()
+def convert(
+    source: Source,
+    target: Annotated[Path, typer.Argument(metavar="DST", help="The new folder.")],
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. Default: the source's.")] = None,
+    shard_size: Annotated[str, typer.Option(help="The largest file: 500MB, 5GB.")] = "5GB",
+    config: ConfigFile = None,
+) -> None:
+    """Write a checkpoint of any layout as a folder of transformers: config.json and *.safetensors."""
+    from lowres.families.gptj.checkpoints.convert import convert as converted
+
+    chosen: Any = dtype
+    if dtype not in (None, *DTYPES):
+        raise RecipeError(f"--dtype is {dtype!r}; it is one of {', '.join(DTYPES)}")
+    for line in converted(source, target, chosen, shard_size, config):
+        typer.echo(line)
+
+
+@app.command()
+def generate(
+    source: Source,
+    prompts: Annotated[list[str] | None, typer.Option("--prompt", help="Text to go on from; repeatable.")] = None,
+    tokens: Annotated[int, typer.Option(help="At most so many tokens a text.")] = 60,
+    temperature: Annotated[float, typer.Option(help="0: always the likeliest token.")] = 0.8,
+    top_k: Annotated[int, typer.Option(help="0: all tokens.")] = 0,
+    top_p: Annotated[float, typer.Option(help="Nucleus: the likeliest tokens that hold this probability.")] = 0.95,
+    repetition_penalty: Annotated[float, typer.Option(help="Over 1: tokens that stand there are less likely.")] = 1.0,
+    stop: Annotated[list[str] | None, typer.Option(help="A text ends before this; repeatable.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Texts for each prompt, by seed, seed + 1, ...")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal text.")] = 0,
+    int8: Annotated[bool, typer.Option("--int8", help="Matrices of 8 bits: a quarter of the memory.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a text: prompt, seed, text.")] = False,
+    config: ConfigFile = None,
+) -> None:
+    """Let a checkpoint go on from prompts, all at once; without --prompt from each line of standard input."""
+    import json
+    import sys
+
+    from lowres.experiment.jobs import imported
+
+    room = "lowres.families.gptj.generate"
+    sampling = imported(f"{room}:Sampling")(temperature, top_k, top_p, repetition_penalty, tuple(stop or ()))
+    generator = imported(f"{room}:load_any")(source, config, int8)
+    given = prompts if prompts is not None else [line.rstrip("\r\n") for line in sys.stdin]
+    asked = [(prompt, seed + place) for prompt in given for place in range(samples)]
+    texts = generator.generate_batch([p for p, _ in asked], tokens, sampling, [s for _, s in asked])
+    for (prompt, of_seed), text in zip(asked, texts, strict=True):
+        line = {"prompt": prompt, "seed": of_seed, "text": text}
+        typer.echo(json.dumps(line, ensure_ascii=False) if as_json else text)

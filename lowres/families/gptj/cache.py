@@ -1,0 +1,65 @@
+"""Reading on: each layer's keys and values of what was read are kept, so a token costs one token's products."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from lowres.families.gptj.model import (
+    Config,
+    Params,
+    attend,
+    block,
+    embed,
+    layer_norm,
+    layers_of,
+    logits,
+    rotary_tables,
+)
+
+
+class Cache(NamedTuple):
+    """keys (rotated), values: (L, rows, size, heads, head dim); lengths: (rows,), tokens of each row read so far."""
+
+    keys: Array
+    values: Array
+    lengths: Array
+
+
+def empty_cache(config: Config, rows: int, size: int) -> Cache:
+    """Nothing read yet, and room for `size` tokens a row."""
+    shape = config.n_layer, rows, size, config.n_head, config.head_dim
+    return Cache(jnp.zeros(shape), jnp.zeros(shape), jnp.zeros(rows, jnp.int32))
+
+
+@partial(jax.jit, static_argnames=("config",), donate_argnames=("cache",))
+def read_on(params: Params, tokens: Array, counts: Array, cache: Cache, config: Config) -> tuple[Array, Cache]:
+    """Reads the first counts[row] >= 1 of tokens (rows, time). Returns the scores (rows, V) of what follows, float32.
+
+    Columns of the cache behind a row's length hold what was written for padding: they are not looked at, and the next
+    tokens overwrite them.
+    """
+    rows, time = tokens.shape
+    columns = cache.lengths[:, None] + jnp.arange(time)
+    sin, cos = rotary_tables(columns, config.rotary_dim)
+    allowed = (jnp.arange(cache.keys.shape[2]) <= columns[:, :, None])[:, None]
+    places = jnp.arange(rows)[:, None], columns
+
+    def body(x: Array, of_layer: tuple[Params, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+        layer, keys, values = of_layer
+
+        def attention(q: Array, k: Array, v: Array) -> Array:
+            nonlocal keys, values
+            keys, values = keys.at[places].set(k, mode="drop"), values.at[places].set(v, mode="drop")
+            return attend(q.swapaxes(1, 2), keys.swapaxes(1, 2), values.swapaxes(1, 2), allowed).swapaxes(1, 2)
+
+        x = x + block(x, layer, sin, cos, attention, config)
+        return x, (keys, values)
+
+    x = embed(params, tokens.reshape(-1), jnp.float32)
+    x, (keys, values) = jax.lax.scan(body, x, (layers_of(params), cache.keys, cache.values))
+    x = layer_norm(x, params["ln_f_scale"], params["ln_f_bias"], config.layer_norm_epsilon)
+    last = x.reshape(rows, time, -1)[jnp.arange(rows), counts - 1]
+    return logits(params, last), Cache(keys, values, cache.lengths + counts)
