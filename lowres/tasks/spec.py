@@ -6,6 +6,7 @@ from pydantic import Field
 
 from lowres.artifacts import Node, Spec, Stage
 from lowres.cards import Carving as Carving
+from lowres.cards import Kind
 from lowres.cards import Layout as Layout
 from lowres.text.normalise import Normalisation
 
@@ -23,7 +24,7 @@ class TaskSpec(Spec):
     """What `read_task` reads."""
 
     name: str
-    kind: Literal["classification"] = "classification"
+    kind: Kind = "classification"
     language: str
     files: tuple[SourceFile, ...]
     layout: Layout
