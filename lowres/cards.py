@@ -89,7 +89,7 @@ class Layout(Spec):
         if self.label_columns and self.label_separator is not None:
             raise ValueError("label_columns and label_separator are both set; labels stand in one way")
         if self.label_columns and self.format == "lines":
-            raise ValueError('label_columns are of tables; parallel line files take label_separator')
+            raise ValueError("label_columns are of tables; parallel line files take label_separator")
         if len(set(self.label_columns)) != len(self.label_columns):
             raise ValueError(f"label_columns {list(self.label_columns)} names a column twice")
         return self

@@ -100,11 +100,7 @@ def _carve_sets(
 ) -> dict[str, str]:
     """Id -> split for the rows that leave train, of texts with a set of labels each."""
     units = [
-        Unit(
-            Counter(name for row in rows for name in labels.names(str(row.label))),
-            len(rows),
-            None if group in free else 0,
-        )
+        Unit.of([labels.names(str(row.label)) for row in rows], None if group in free else 0)
         for group, rows in groups.items()
     ]
     parts = iterative_stratification(units, (1 - sum(shares.values()), *shares.values()))

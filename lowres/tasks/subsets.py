@@ -68,7 +68,7 @@ def _draw_classes(documents: Sequence[Document], size: int) -> list[Document]:
 def _draw_sets(documents: Sequence[Document], size: int) -> list[Document]:
     """documents: in the order of their hashes. First comes a document of each label, of the frequent labels first."""
     names = labelling("multi-label").names
-    units = {document.id: Unit(dict.fromkeys(names(str(document.label)), 1)) for document in documents}
+    units = {document.id: Unit.of([names(str(document.label))]) for document in documents}
     counts = Counter(label for unit in units.values() for label in unit.labels)
     covered: set[str] = set()
     first = []
@@ -77,7 +77,7 @@ def _draw_sets(documents: Sequence[Document], size: int) -> list[Document]:
             first.append(next(name for name, unit in units.items() if label in unit.labels))
             covered.update(units[first[-1]].labels)
     by_id = {document.id: document for document in documents}
-    return [by_id[str(name)] for name in stratified_order(units, first)[:size]]
+    return [by_id[name] for name in stratified_order(units, first)[:size]]
 
 
 def label_counts(documents: Sequence[Document], kind: Kind = "classification") -> dict[str, int]:
