@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from lowres.cards import Kind
+from lowres.cards import TaskKind
 from lowres.errors import DataError, Stopped
 from lowres.fingerprint import Spec as Spec
 from lowres.fingerprint import fingerprint
@@ -235,7 +235,7 @@ class Task:
         return tuple(read_json(self.path / "task.json")["labels"])
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> TaskKind:
         """One label a text, or a set of them."""
         return read_json(self.path / "task.json")["kind"]
 
@@ -280,7 +280,7 @@ class Predictions:
         return tuple(read_json(self.path / "labels.json"))
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> TaskKind:
         """Of the task. Predictions made before there were several kinds say none."""
         path = self.path / "kind.json"
         return read_json(path) if path.is_file() else "classification"

@@ -21,7 +21,7 @@ from lowres.templates import TemplateTable
 
 _PACKAGE = Path(__file__).parent
 
-Kind = Literal["classification", "multi-label"]
+TaskKind = Literal["classification", "multi-label"]
 """What a task asks of a text: its one label, or the set of its labels. lowres.labels owns what differs."""
 
 
@@ -166,7 +166,7 @@ class TaskCard(Card):
 
     card: Literal["task"]
     script: str
-    kind: Kind = "classification"
+    kind: TaskKind = "classification"
     layout: Layout
     carving: Carving = Carving()
 
@@ -177,7 +177,7 @@ class TaskCard(Card):
         return self
 
 
-def layout_fault(kind: Kind, layout: Layout) -> str | None:
+def layout_fault(kind: TaskKind, layout: Layout) -> str | None:
     """Why a layout cannot be of a task of this kind, in one line, or None."""
     said = next((name for name in ("label_separator", "label_columns") if getattr(layout, name)), None)
     if kind == "classification" and said:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lowres.cards import Kind
+from lowres.cards import TaskKind
 from lowres.fingerprint import canonical_json
 
 THRESHOLD = 0.5
@@ -24,7 +24,7 @@ class Labelling(Protocol):
     """What differs between one label a text and a set of labels a text."""
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> TaskKind:
         """As task cards call it."""
         ...
 
@@ -74,7 +74,7 @@ class Labelling(Protocol):
 class OneLabel:
     """Each text has one label: softmax; the most probable label is predicted, the first of equals."""
 
-    kind: Kind = "classification"
+    kind: TaskKind = "classification"
     sets: bool = False
 
     def names(self, label: str) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ class OneLabel:
 class LabelSet:
     """Each text has a set of labels, perhaps none: a sigmoid a label; labels of THRESHOLD or more are predicted."""
 
-    kind: Kind = "multi-label"
+    kind: TaskKind = "multi-label"
     sets: bool = True
 
     def names(self, label: str) -> tuple[str, ...]:
@@ -166,10 +166,10 @@ class LabelSet:
         return targets.ravel()
 
 
-_LABELLINGS: dict[Kind, Labelling] = {"classification": OneLabel(), "multi-label": LabelSet()}
+_LABELLINGS: dict[TaskKind, Labelling] = {"classification": OneLabel(), "multi-label": LabelSet()}
 
 
-def labelling(kind: Kind) -> Labelling:
+def labelling(kind: TaskKind) -> Labelling:
     """What owns the differences of a kind."""
     return _LABELLINGS[kind]
 

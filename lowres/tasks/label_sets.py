@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lowres.cards import Kind, Layout
+from lowres.cards import Layout, TaskKind
 from lowres.errors import DataError
 from lowres.labels import spelled_set
 
@@ -19,7 +19,7 @@ def plain(value: Any) -> str | None:
     return str(value).strip() or None
 
 
-def label_of(value: Any, kind: Kind, layout: Layout, where: str) -> str | None:
+def label_of(value: Any, kind: TaskKind, layout: Layout, where: str) -> str | None:
     """The label in a field, in a list, or in `layout.label_columns` (column -> value); None where none was given.
 
     A blank field of labels with a separator, an empty list and a row of 0 say that the text has no label: the empty

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lowres.cards import Kind, Layout
+from lowres.cards import Layout, TaskKind
 from lowres.errors import DataError
 from lowres.tasks.label_sets import label_of, plain
 
@@ -50,7 +50,7 @@ class Row:
     group: str | None
 
 
-def read_rows(files: Iterable[RawFile], layout: Layout, kind: Kind = "classification") -> list[Row]:
+def read_rows(files: Iterable[RawFile], layout: Layout, kind: TaskKind = "classification") -> list[Row]:
     """All rows of a task's files, in the order of the files; splits are the roles, "all" included.
 
     A row is called by its id column, or else by its split and place: `train-000017`, counted from 0.

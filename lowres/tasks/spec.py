@@ -6,8 +6,8 @@ from pydantic import Field
 
 from lowres.artifacts import Node, Spec, Stage
 from lowres.cards import Carving as Carving
-from lowres.cards import Kind
 from lowres.cards import Layout as Layout
+from lowres.cards import TaskKind
 from lowres.text.normalise import Normalisation
 
 
@@ -24,7 +24,7 @@ class TaskSpec(Spec):
     """What `read_task` reads."""
 
     name: str
-    kind: Kind = "classification"
+    kind: TaskKind = "classification"
     language: str
     files: tuple[SourceFile, ...]
     layout: Layout

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lowres.cards import Carving, Kind
+from lowres.cards import Carving, TaskKind
 from lowres.errors import DataError
 from lowres.labels import Labelling, labelling
 from lowres.tasks.read import Row
@@ -33,7 +33,7 @@ class Splitted:
     carved: tuple[str, ...]
 
 
-def with_splits(rows: Sequence[Row], carving: Carving, name: str, kind: Kind = "classification") -> Splitted:
+def with_splits(rows: Sequence[Row], carving: Carving, name: str, kind: TaskKind = "classification") -> Splitted:
     """`rows` with every split there: a dev or test split that is missing is carved from train (or "all").
 
     Without a group column equal texts are a group, so that carving makes no leak. Rows without a label stay in train.

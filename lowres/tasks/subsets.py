@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lowres.artifacts import Document
-from lowres.cards import Kind
+from lowres.cards import TaskKind
 from lowres.errors import DataError
 from lowres.labels import labelling
 from lowres.tasks.splits import hashed
@@ -41,7 +41,7 @@ def class_order(counts: Sequence[int], size: int) -> list[int]:
 
 
 def draw(
-    documents: Sequence[Document], size: int, subset: int, salt: str, kind: Kind = "classification"
+    documents: Sequence[Document], size: int, subset: int, salt: str, kind: TaskKind = "classification"
 ) -> list[Document]:
     """The first `size` labelled documents in the order of one subset number.
 
@@ -80,13 +80,13 @@ def _draw_sets(documents: Sequence[Document], size: int) -> list[Document]:
     return [by_id[name] for name in stratified_order(units, first)[:size]]
 
 
-def label_counts(documents: Sequence[Document], kind: Kind = "classification") -> dict[str, int]:
+def label_counts(documents: Sequence[Document], kind: TaskKind = "classification") -> dict[str, int]:
     """Label -> documents that have it, in the labels' order."""
     names = labelling(kind).names
     return dict(sorted(Counter(n for d in documents if d.label is not None for n in names(d.label)).items()))
 
 
-def without_labels(documents: Sequence[Document], kind: Kind) -> int:
+def without_labels(documents: Sequence[Document], kind: TaskKind) -> int:
     """Documents whose set of labels is empty."""
     names = labelling(kind).names
     return sum(document.label is not None and not names(document.label) for document in documents)

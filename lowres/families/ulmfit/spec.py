@@ -343,6 +343,7 @@ FAMILY = Family(
     classifier=classifier,
     predict=PREDICT,
     loader="lowres.families.ulmfit.classify:load",
+    kinds=("classification", "multi-label"),
     generator="lowres.families.ulmfit.generate:load",
     exporter="lowres.families.ulmfit.export:export_classifier",
     package_loader="lowres.families.ulmfit.inference:load",
