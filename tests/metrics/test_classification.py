@@ -73,7 +73,8 @@ def test_a_split_without_items_has_no_scores(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("label", "said"), [(None, "test: an item has no label"), ("d", "test: label 'd' is not among the classifier's a, b, c")]
+    ("label", "said"),
+    [(None, "test: an item has no label"), ("d", "test: label 'd' is not among the classifier's a, b, c")],
 )
 def test_an_item_without_a_known_label_is_refused(tmp_path, label, said):
     folder = predictions(tmp_path / "p", ["a", "a", "a", "b", "b", label], ["test"] * 6)
