@@ -73,5 +73,6 @@ def _of_columns(values: Mapping[str, Any], where: str) -> list[str] | None:
         return None
     for column, value in found.items():
         if value is None or value.lower() not in _FLAGS:
-            raise DataError(f"{where}: label column {column!r} holds {value or 'nothing'!r}; it must hold 0 or 1")
+            said = "nothing" if value is None else repr(value)
+            raise DataError(f"{where}: label column {column!r} holds {said}; it must hold 0 or 1")
     return [column for column, value in found.items() if _FLAGS[str(value).lower()]]
