@@ -88,7 +88,7 @@ class OneLabel:
 
     def spelled(self, targets: np.ndarray, order: Sequence[str]) -> list[str]:
         """See Labelling."""
-        return [order[k] for k in targets]
+        return [order[int(k)] for k in targets]
 
     def members(self, targets: np.ndarray, labels: int) -> np.ndarray:
         """See Labelling."""
@@ -138,7 +138,7 @@ class LabelSet:
 
     def spelled(self, targets: np.ndarray, order: Sequence[str]) -> list[str]:
         """See Labelling."""
-        return [spelled_set(order[k] for k in np.flatnonzero(row)) for row in targets]
+        return [spelled_set(order[k] for k in np.flatnonzero(row).tolist()) for row in targets]
 
     def members(self, targets: np.ndarray, labels: int) -> np.ndarray:
         """See Labelling."""

@@ -10,6 +10,7 @@ from fastai.text.models.core import PoolingLinearClassifier, SentenceEncoder, Se
 from torch import Tensor
 
 from lowres.artifacts import read_json, write_json
+from lowres.cards import TaskKind
 from lowres.families.ulmfit.config import LmConfig, Shape, read_config
 from lowres.families.ulmfit.data import pad_chunks
 from lowres.families.ulmfit.models import lower_products
@@ -100,7 +101,8 @@ class UlmfitClassifier:
 
     def __init__(self, models: Sequence[tuple[LmConfig, SequentialRNN]], tokenizer: Tokenizer, shape: Shape):
         self.models, self.tokenizer, self.shape = models, tokenizer, shape
-        self.labels, self.kind = shape.labels, shape.kind
+        self.labels = shape.labels
+        self.kind: TaskKind = shape.kind
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """(len(texts), labels) float32; where a text has one label, rows sum to 1."""

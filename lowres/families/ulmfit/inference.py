@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lowres.artifacts import read_json
+from lowres.cards import TaskKind
 from lowres.errors import DataError
 from lowres.families.ulmfit.compiled import lstm_once, pool_once
 from lowres.families.ulmfit.config import ExportConfig, LmConfig, Shape, state_widths
@@ -238,7 +239,8 @@ class ExportedClassifier:
 
     def __init__(self, models: Sequence[tuple[LmConfig, Encoder, Head]], tokenizer: Tokenizer, shape: Shape):
         self.models, self.tokenizer, self.shape = models, tokenizer, shape
-        self.labels, self.kind = shape.labels, shape.kind
+        self.labels = shape.labels
+        self.kind: TaskKind = shape.kind
 
     @torch.inference_mode()
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:

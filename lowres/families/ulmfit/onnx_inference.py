@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lowres.artifacts import read_json
+from lowres.cards import TaskKind
 from lowres.errors import DataError
 from lowres.families.ulmfit.config import ExportConfig, LmConfig, Shape, state_widths
 from lowres.labels import labelling
@@ -19,7 +20,8 @@ class OnnxClassifier:
 
     def __init__(self, models: Sequence[tuple[LmConfig, Any]], tokenizer: Tokenizer, shape: Shape):
         self.models, self.tokenizer, self.shape = models, tokenizer, shape
-        self.labels, self.kind = shape.labels, shape.kind
+        self.labels = shape.labels
+        self.kind: TaskKind = shape.kind
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """(len(texts), labels) float32; where a text has one label, rows sum to 1. One text at a time."""
