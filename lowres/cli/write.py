@@ -1,12 +1,13 @@
 """new and task add: commands that write recipes and cards into the working directory."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from lowres.cards import TaskKind
 from lowres.cli.options import Set
+
+_Kind = Literal["classification", "multi-label"]  # lowres.cards.TaskKind, which is slow to import for a line of help
 
 
 def new(
@@ -32,7 +33,7 @@ def task_add(
     text: Annotated[str, typer.Option(help="The column that holds the text.")],
     language: Annotated[str, typer.Option(help="ISO 639-3 code of the language; it is never guessed.")],
     label: Annotated[str | None, typer.Option(help="The column that holds the label, or the labels.")] = None,
-    kind: Annotated[TaskKind, typer.Option(help="One label a text, or several or none.")] = "classification",
+    kind: Annotated[_Kind, typer.Option(help="One label a text, or several or none.")] = "classification",
     label_separator: Annotated[str | None, typer.Option(help="multi-label: between labels in one field.")] = None,
     label_column: Annotated[
         list[str] | None, typer.Option(help="multi-label: a column of 0 and 1, named like its label; repeatable.")

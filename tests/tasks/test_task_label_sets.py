@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lowres.artifacts import Document, Node, Run, Task
-from lowres.cards import Carving, Layout, TaskCard, read_card
+from lowres.cards import Carving, Layout, TaskCard, TaskKind, read_card
+from lowres.cli import write
 from lowres.errors import DataError
 from lowres.labels import labelling, spelled_set
 from lowres.tasks.add import add_task
@@ -238,3 +240,8 @@ def test_a_file_is_added_read_and_drawn_from(tmp_path, monkeypatch):
     draw_subset({"task": out}, SubsetSpec(train_size=20), drawing)
     counts = drawing.facts["counts"]["train"]
     assert abs(counts["vui"] - 10) <= 2 and abs(counts["buồn"] - 20 / 3) <= 2 and drawing.facts["labels_used"] == 20
+
+
+def test_the_command_offers_every_kind():
+    """It spells them out again, for the sake of a fast `lowres --help`."""
+    assert get_args(write._Kind) == get_args(TaskKind)
