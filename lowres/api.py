@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lowres.artifacts import Manifest, Node
+from lowres.cards import TaskKind
 from lowres.download import Patience
 from lowres.errors import DataError
 from lowres.experiment.drive import Driver, Observer, Outcome
@@ -23,6 +24,7 @@ from lowres.experiment.plan import Plan, make_plan
 from lowres.experiment.results import RunFolder
 from lowres.families import family
 from lowres.fetch import Finder, all_mirrors
+from lowres.labels import labelling
 from lowres.packages import is_package, open_package
 from lowres.recipe import LoadedRecipe, load_recipe
 from lowres.store import Store, default_store
@@ -157,7 +159,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class LoadedClassifier:
-    """A stored classifier with its text policy: raw texts in, labels out."""
+    """A stored classifier with its text policy: raw texts in, labels out. Of one label a text, or of sets of labels."""
 
     model: Any
     policy: Any
@@ -167,16 +169,34 @@ class LoadedClassifier:
         """The order of predict_proba's columns."""
         return self.model.labels
 
+    @property
+    def kind(self) -> TaskKind:
+        """As task cards call it: a text has one label ("classification"), or a set of them ("multi-label")."""
+        return self.model.kind
+
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
-        """(texts, labels) float32; rows sum to 1."""
+        """(texts, labels) float32; where a text has one label, rows sum to 1."""
         if not len(texts):
             return np.zeros((0, len(self.labels)), np.float32)
         return self.model.predict_proba([self.policy.apply(text) for text in texts])
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """The most probable label of each text."""
+        """The most probable label of each text. Raises DataError where texts have sets of labels."""
+        if self.kind != "classification":
+            raise DataError("predict: this classifier gives each text a set of labels; call predict_sets")
+        return [predicted for (predicted,) in self.predict_sets(texts)]
+
+    def predict_sets(self, texts: Sequence[str]) -> list[tuple[Prediction, ...]]:
+        """The predicted labels of each text, the most probable first: the one label, or those of .5 or more."""
         rows = self.predict_proba(texts)
-        return [Prediction(self.labels[int(row.argmax())], float(row.max())) for row in rows]
+        return [self.chosen(row) for row in rows]
+
+    def chosen(self, row: np.ndarray) -> tuple[Prediction, ...]:
+        """What is predicted by a row of predict_proba."""
+        own = labelling(self.kind)
+        there = own.members(own.decided(row[None]), len(self.labels))[0]
+        found = [Prediction(self.labels[k], float(row[k])) for k in np.flatnonzero(there)]
+        return tuple(sorted(found, key=lambda prediction: -prediction.probability))
 
 
 def load_classifier(path: Path | str, *, onnx: bool = False) -> LoadedClassifier:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from lowres.cards import TaskKind
 from lowres.errors import DataError, Stopped
 from lowres.fingerprint import Spec as Spec
 from lowres.fingerprint import fingerprint
@@ -194,7 +195,10 @@ class PackedTokens:
 
 @dataclass(frozen=True)
 class Document:
-    """A text of a task; label is None where the file gave none, group is None where there are no groups."""
+    """A text of a task; label is None where the file gave none, group is None where there are no groups.
+
+    label: as lowres.labels spells it.
+    """
 
     id: str
     split: str
@@ -230,6 +234,11 @@ class Task:
         """The label strings, sorted."""
         return tuple(read_json(self.path / "task.json")["labels"])
 
+    @property
+    def kind(self) -> TaskKind:
+        """One label a text, or a set of them."""
+        return read_json(self.path / "task.json")["kind"]
+
 
 @dataclass(frozen=True)
 class Subset:
@@ -252,7 +261,10 @@ class Subset:
 
 @dataclass(frozen=True)
 class Predictions:
-    """`predictions.parquet`: id, split (dev, test), label, predicted, probabilities (list<float32>, labels' order)."""
+    """`predictions.parquet`: id, split (dev, test), label, predicted, probabilities (list<float32>, labels' order).
+
+    label and predicted: as lowres.labels spells them.
+    """
 
     path: Path
 
@@ -266,3 +278,9 @@ class Predictions:
     def labels(self) -> tuple[str, ...]:
         """The order of the probabilities."""
         return tuple(read_json(self.path / "labels.json"))
+
+    @property
+    def kind(self) -> TaskKind:
+        """Of the task. Predictions made before there were several kinds say none."""
+        path = self.path / "kind.json"
+        return read_json(path) if path.is_file() else "classification"

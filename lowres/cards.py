@@ -16,10 +16,13 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from lowres.errors import RecipeError, StoreError
-from lowres.fingerprint import Spec
+from lowres.fingerprint import Spec, added_later
 from lowres.templates import TemplateTable
 
 _PACKAGE = Path(__file__).parent
+
+TaskKind = Literal["classification", "multi-label"]
+"""What a task asks of a text: its one label, or the set of its labels. lowres.labels owns what differs."""
 
 
 class CardFile(Spec):
@@ -76,6 +79,20 @@ class Layout(Spec):
     quoting: Literal["minimal", "none"] = "minimal"
     names: dict[str, str] = Field(default_factory=dict)
     """Label as it stands in the file -> label as lowres names it. Empty: as it stands."""
+    label_separator: str | None = added_later(None, neutral=None, min_length=1)
+    """multi-label: what stands between the labels of a text in its one field. Without it the field holds a list."""
+    label_columns: tuple[str, ...] = added_later((), neutral=())
+    """multi-label: columns of 0 and 1, each named like its label; `label` is not read then."""
+
+    @model_validator(mode="after")
+    def _labels_stand_in_one_way(self) -> "Layout":
+        if self.label_columns and self.label_separator is not None:
+            raise ValueError("label_columns and label_separator are both set; labels stand in one way")
+        if self.label_columns and self.format == "lines":
+            raise ValueError("label_columns are of tables; parallel line files take label_separator")
+        if len(set(self.label_columns)) != len(self.label_columns):
+            raise ValueError(f"label_columns {list(self.label_columns)} names a column twice")
+        return self
 
 
 class Carving(Spec):
@@ -149,9 +166,28 @@ class TaskCard(Card):
 
     card: Literal["task"]
     script: str
-    kind: Literal["classification"] = "classification"
+    kind: TaskKind = "classification"
     layout: Layout
     carving: Carving = Carving()
+
+    @model_validator(mode="after")
+    def _layout_fits_the_kind(self) -> "TaskCard":
+        if fault := layout_fault(self.kind, self.layout):
+            raise ValueError(fault)
+        return self
+
+
+def layout_fault(kind: TaskKind, layout: Layout) -> str | None:
+    """Why a layout cannot be of a task of this kind, in one line, or None."""
+    said = next((name for name in ("label_separator", "label_columns") if getattr(layout, name)), None)
+    if kind == "classification" and said:
+        return f'layout.{said} is for several labels a text; set kind = "multi-label", or leave it out'
+    if kind == "multi-label" and not said and layout.format not in ("jsonl", "parquet"):
+        return (
+            f'kind is "multi-label" and {layout.format} holds no lists; set layout.label_separator (labels in one '
+            "field) or layout.label_columns (a column of 0 and 1 for each label)"
+        )
+    return None
 
 
 class TreebankCard(Card):

@@ -165,6 +165,7 @@ def build_recipe(content: dict[str, Any], where: str = "recipe", path: Path | No
     if recipe is not None:
         found.extend(_cross_faults(recipe, methods, where))
         found.extend(_tokenizer_faults(recipe, methods, where))
+        found.extend(_kind_faults(methods, tasks, where))
     others = _others(recipe, where, found) if recipe is not None else ()
     treebank = _treebank(recipe, where, found) if recipe is not None else None
     if found or recipe is None:
@@ -303,6 +304,17 @@ def _cross_faults(recipe: Recipe, methods: dict[str, MethodBlock], where: str) -
     if not recipe.tasks and recipe.corpus is None:
         found.append(f"{where}: neither tasks nor a corpus; there is nothing to do")
     return found
+
+
+def _kind_faults(methods: dict[str, MethodBlock], tasks: list[tuple[TaskCard, Path]], where: str) -> list[str]:
+    """Of methods whose family has no classifier for a task's kind."""
+    return [
+        f"{where}: methods.{name}: the family {method.family} has no classifier for kind = {card.kind!r}, which "
+        f"{card.name} is; leave out the method or the task"
+        for name, method in methods.items()
+        for card, _ in tasks
+        if card.kind not in family(method.family).kinds
+    ]
 
 
 def _tokenizer_faults(recipe: Recipe, methods: dict[str, MethodBlock], where: str) -> list[str]:

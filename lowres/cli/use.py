@@ -1,5 +1,6 @@
 """predict, generate and export: using what a run trained."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -34,8 +35,12 @@ def predict(
     subset: Subset = None,
     seed: Seed = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="By an exported folder's ONNX graphs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines with the probability of every label.")] = False,
 ) -> None:
-    """Label each line of standard input with a stored classifier: label, tab, probability."""
+    """Label each line of standard input with a stored classifier: label, tab, probability.
+
+    Of a multi-label classifier a line has all its labels, the most probable first; it may be empty.
+    """
     from lowres.api import load_classifier
     from lowres.packages import is_package
 
@@ -51,8 +56,13 @@ def predict(
         print(f"lowres: {chosen.described}", file=sys.stderr)
     classifier = load_classifier(folder, onnx=onnx)
     lines = [line.rstrip("\r\n") for line in sys.stdin]
-    for prediction in classifier.predict(lines):
-        print(f"{prediction.label}\t{prediction.probability:.4f}")
+    for row in classifier.predict_proba(lines):
+        chosen = classifier.chosen(row)
+        if as_json:
+            every = {label: round(float(p), 6) for label, p in zip(classifier.labels, row, strict=True)}
+            print(json.dumps({"labels": [one.label for one in chosen], "probabilities": every}, ensure_ascii=False))
+        else:
+            print("\t".join(f"{one.label}\t{one.probability:.4f}" for one in chosen))
 
 
 def export(

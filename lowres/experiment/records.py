@@ -19,6 +19,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from lowres.artifacts import Cost
+from lowres.cards import TaskKind
 
 Status = Literal["ok", "oom", "timeout", "nan", "error"]
 
@@ -45,7 +46,7 @@ class CellRecord(Record):
     status: Status
     error: str | None = None
     scores: dict[str, dict[str, float]] = {}
-    """split (dev, test) -> score name (macro_f1, accuracy, weighted_f1, mcc, log_loss, ece) -> value."""
+    """split (dev, test) -> score name -> value. Names: lowres.metrics.classification, or .label_sets."""
     cost: Cost = Cost()
     """Of this cell's own stages: classifier and prediction."""
     tuning: Cost | None = None
@@ -127,9 +128,14 @@ class TaskRecord(Record):
     id: str
     name: str
     language: str
+    kind: TaskKind = "classification"
     labels: list[str]
     counts: dict[str, dict[str, int]]
     """split -> label -> documents."""
+    documents: dict[str, int] = {}
+    """split -> labelled documents; where it is not said, each has one label and `counts` tells."""
+    without_labels: dict[str, int] = {}
+    """split -> those of them whose set of labels is empty."""
     share_of_bytes_cut: float
     licence: str
     statement: str

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from lowres.artifacts import Node, Spec, Stage
+from lowres.cards import TaskKind
 
 
 class MethodBlock(Spec):
@@ -50,6 +51,7 @@ class Family:
 
     language_model: the LM of a method, or None for a family without one.
     classifier: (method, shared, task node, subset node, seed) -> the node of a trained classifier.
+    kinds: the tasks that its classifiers can be trained for; a recipe that asks for another is refused.
     predict: the family's stage that predicts; its inputs are `classifier` and `task`, its spec is PredictSpec.
     loader, generator: "module:function"; loader(path) -> lowres.training.classifier.Classifier. generator(path, int8)
     -> an object with generate(prompt, max_tokens, temperature, top_k, top_p, seed) -> str, or None.
@@ -65,6 +67,7 @@ class Family:
     classifier: Callable[[Any, Shared, Node, Node, int], Node]
     predict: Stage
     loader: str
+    kinds: tuple[TaskKind, ...] = ("classification",)
     generator: str | None = None
     exporter: str | None = None
     package_loader: str | None = None

@@ -1,6 +1,5 @@
 """Scores of a classifier, over all labels of its task."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +22,7 @@ class Scores:
 
 
 def macro_f1(gold: np.ndarray, predicted: np.ndarray, labels: int) -> float:
-    """Mean F1 over all `labels` classes. gold, predicted: (items,) label indices."""
+    """Mean F1 over all `labels` classes. gold, predicted: (items,) label indices, or (items, labels) of 0 and 1."""
     from sklearn.metrics import f1_score
 
     return float(f1_score(gold, predicted, labels=np.arange(labels), average="macro", zero_division=_NONE_AT_ALL))
@@ -65,9 +64,3 @@ def calibration_error(gold: np.ndarray, probabilities: np.ndarray, bins: int = 1
     place = np.clip(np.ceil(sure * bins).astype(int) - 1, 0, bins - 1)
     gaps = np.bincount(place, right - sure, bins)
     return float(np.abs(gaps).sum() / len(gold))
-
-
-def label_indices(names: Sequence[str], labels: Sequence[str]) -> np.ndarray:
-    """(items,) int64 places of label strings in `labels`. Raises KeyError on a label that is not there."""
-    place = {label: k for k, label in enumerate(labels)}
-    return np.asarray([place[name] for name in names], dtype=np.int64)

@@ -14,7 +14,8 @@ from typing import Literal
 
 import numpy as np
 
-Metric = Literal["macro_f1", "accuracy"]
+Metric = Literal["macro_f1", "micro_f1", "accuracy", "subset_accuracy"]
+"""accuracy, subset_accuracy: items whose label, or whole set of labels, is right."""
 Verdict = Literal["better", "worse", "equivalent", "unresolved"]
 Method = Literal["t", "bootstrap"]
 
@@ -73,7 +74,8 @@ def interval(
 ) -> Interval:
     """Mean score of one method over its runs, with an interval.
 
-    predicted: (subsets, seeds, items) label indices; gold: (items,); labels: how many labels the task has.
+    predicted: (subsets, seeds, items) label indices; gold: (items,); labels: how many labels the task has. Of sets of
+    labels both have one more axis: (..., items, labels) of 0 and 1.
     groups: (items,) group of each item, resampled whole. Raises ValueError where shapes do not fit. A t interval of few
     subsets may reach beyond 0 and 1, where no score can lie: it is cut there, which costs no coverage.
     """
@@ -95,8 +97,8 @@ def difference(
 ) -> Difference:
     """Score of A minus score of B, paired on subset, seed and item.
 
-    a, b: (subsets, seeds, items) label indices, the same subsets, seeds and items in the same order; the rest is as for
-    `interval`. Raises ValueError where shapes do not fit.
+    a, b: of the same subsets, seeds and items in the same order, of the shape that `predicted` has in `interval`, as is
+    the rest. Raises ValueError where shapes do not fit.
     """
     estimate = _estimate([a, b], gold, labels, metric, groups, resampling)
     low, high = estimate.bounds(resampling.confidence)
@@ -169,10 +171,11 @@ def _estimate(
 ) -> _Estimate:
     """The mean of one method, or of the first minus the second, and what its intervals need."""
     shape = methods[0].shape
-    if len(shape) != 3 or any(method.shape != shape for method in methods) or gold.shape != shape[2:] or 0 in shape:
+    fits = len(shape) in (3, 4) and shape[3:] in ((), (labels,)) and gold.shape == shape[2:] and 0 not in shape
+    if not fits or any(method.shape != shape for method in methods):
         shapes = ", ".join(str(method.shape) for method in methods)
         raise ValueError(f"predictions of shape {shapes} for gold of {gold.shape}; they are (subsets, seeds, items)")
-    subsets, seeds, items = shape
+    subsets, seeds, items = shape[:3]
     rng = np.random.default_rng(resampling.seed)
     members = np.arange(items) if groups is None else np.unique(groups, return_inverse=True)[1]
     units = int(members.max()) + 1
@@ -233,21 +236,27 @@ def _scores(
     One matrix product a method counts true positives and predictions of every label in every run; float32 holds counts
     exactly up to 2^24.
     """
-    subsets, seeds, items = methods[0].shape
-    classes = np.arange(labels)
-    of_gold = gold[:, None] == classes
+    subsets, seeds, items = methods[0].shape[:3]
+    of_gold = _members(gold, labels, 1)
     scores = []
     gold_counts = weights @ of_gold.astype(np.float32)
     for method in methods:
-        runs = method.reshape(subsets * seeds, items)
-        if metric == "accuracy":
-            right = (runs == gold).T.astype(np.float32)
+        of_run = _members(method.reshape(subsets * seeds, *gold.shape).swapaxes(0, 1), labels, 2)
+        if metric in ("accuracy", "subset_accuracy"):
+            right = (of_run == of_gold[:, None, :]).all(axis=2).astype(np.float32)
             values = (weights @ right).astype(np.float64) / weights.sum(axis=1, keepdims=True)
         else:
-            of_run = runs.T[:, :, None] == classes
             hits = (of_run & of_gold[:, None, :]).reshape(items, -1).astype(np.float32)
             true = (weights @ hits).reshape(len(weights), -1, labels).astype(np.float64)
             said = (weights @ of_run.reshape(items, -1).astype(np.float32)).reshape(len(weights), -1, labels)
-            values = (2 * true / np.maximum(said + gold_counts[:, None, :], 1)).mean(axis=2)
+            given = said + gold_counts[:, None, :]
+            if metric == "micro_f1":
+                true, given = true.sum(axis=2, keepdims=True), given.sum(axis=2, keepdims=True, dtype=np.float64)
+            values = (2 * true / np.maximum(given, 1)).mean(axis=2)
         scores.append(values.reshape(len(weights), subsets, seeds))
     return scores[0] if len(scores) == 1 else scores[0] - scores[1]
+
+
+def _members(targets: np.ndarray, labels: int, axes: int) -> np.ndarray:
+    """(..., labels) bool: which labels the targets name. targets: `axes` axes of indices, or one more of 0 and 1."""
+    return targets.astype(bool) if targets.ndim > axes else targets[..., None] == np.arange(labels)

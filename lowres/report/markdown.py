@@ -20,7 +20,7 @@ def to_markdown(results: Results, summary: Summary | None = None) -> str:
     if missing := missing_line(results):
         parts.append(f"**Incomplete:** {escape(missing)}")
     for task in results.task_names:
-        parts += [markdown_table(tables.score_table(summary, task, metric)) for metric in tables.METRIC_NAMES]
+        parts += [markdown_table(tables.score_table(summary, task, metric)) for metric in summary.metrics(task)]
         parts.append(markdown_table(tables.difference_table(summary, task)))
     for table in (tables.language_model_table(results), tables.cost_table(results), materials.task_table(results)):
         parts.append(markdown_table(table))

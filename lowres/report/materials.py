@@ -18,19 +18,24 @@ def task_table(results: Results) -> Table:
     )
     rows = []
     for task in results.tasks:
-        sizes = [sum(task.counts.get(split, {}).values()) for split in ("train", "dev", "test")]
+        sizes = [documents_of(task, split) for split in ("train", "dev", "test")]
         found = "; ".join(audit_findings(task)) or "nothing"
         rows.append(
             (
                 Cell(task.name),
                 Cell(task.language),
-                Cell(fmt.count(len(task.labels))),
+                Cell(fmt.count(len(task.labels)), "" if task.kind == "classification" else task.kind),
                 *(Cell(fmt.count(size)) for size in sizes),
                 Cell(fmt.percent(task.share_of_bytes_cut)),
                 Cell(found, tone="" if found == "nothing" else "warning"),
             )
         )
     return Table("Tasks", columns, tuple(rows), ("Bytes cut: share of the text over the length limit, equal for all.",))
+
+
+def documents_of(task: TaskRecord, split: str) -> int:
+    """Labelled documents of a split."""
+    return task.documents.get(split, sum(task.counts.get(split, {}).values()))
 
 
 def audit_findings(task: TaskRecord) -> list[str]:
@@ -53,7 +58,16 @@ def label_table(task: TaskRecord) -> Table:
     rows = tuple(
         (Cell(label), *(Cell(fmt.count(task.counts[split].get(label, 0))) for split in splits)) for label in task.labels
     )
-    return Table(f"Labels of {task.name}", (Column("Label", numeric=False), *number_columns(*splits)), rows)
+    notes = [_sets_note(task, split) for split in splits] if task.kind == "multi-label" else []
+    return Table(f"Labels of {task.name}", (Column("Label", numeric=False), *number_columns(*splits)), rows, (*notes,))
+
+
+def _sets_note(task: TaskRecord, split: str) -> str:
+    """How many labels the texts of a split have."""
+    documents = documents_of(task, split)
+    mean = fmt.number(sum(task.counts[split].values()) / max(documents, 1))
+    without = task.without_labels.get(split, 0)
+    return f"{split}: {fmt.count(documents)} texts, {mean} labels a text, {fmt.count(without)} texts without a label."
 
 
 def corpus_table(corpus: CorpusRecord) -> Table:

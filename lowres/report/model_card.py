@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from lowres.experiment.records import CellRecord, CorpusRecord, LanguageModelRecord, TaskRecord
+from lowres.labels import THRESHOLD, labelling
 from lowres.report.format import bounds, duration, labels, large, number, percent, score
 from lowres.report.markdown import escape
 from lowres.report.results import Results
@@ -12,6 +13,11 @@ from lowres.report.summary import Summary
 _SCORES = {
     "macro_f1": "macro-F1",
     "accuracy": "accuracy",
+    "micro_f1": "micro-F1",
+    "samples_f1": "F1 of a text's labels, mean over texts",
+    "jaccard": "Jaccard similarity of a text's labels, mean over texts",
+    "subset_accuracy": "subset accuracy",
+    "hamming_loss": "Hamming loss",
     "mcc": "Matthews correlation",
     "log_loss": "log loss",
     "ece": "expected calibration error",
@@ -34,18 +40,21 @@ def classifier_card(summary: Summary, cell: CellRecord, notes: list[str]) -> str
     results = summary.results
     task = results.task(cell.task)
     model = results.language_model(cell.method)
+    sets = labelling(results.kind(cell.task)).sets
     name = f"{results.name}, {cell.method} on {cell.task}"
+    tags = [cell.family, "text-classification", *(["multi-label-classification"] if sets else [])]
     meta = {
-        **_metadata(results, "text-classification", [cell.family, "text-classification"]),
+        **_metadata(results, "text-classification", tags),
         "model-index": [{"name": name, "results": [_model_index(summary, cell)]}],
     }
     parts = [
         _front(meta),
         f"# {escape(name)}",
-        f"A text classifier ({escape(_kind(cell, model))}) with the labels "
-        f"{', '.join(escape(label) for label in (task.labels if task else []))}. Trained with "
+        f"A {'multi-label ' if sets else ''}text classifier ({escape(_kind(cell, model))}) with the labels "
+        f"{', '.join(escape(label) for label in (task.labels if task else []))}. {_SETS if sets else ''}Trained with "
         f"{labels(cell.train_size, cell.labels_used)}, subset {cell.subset}, seed {cell.seed}. {' '.join(notes)}",
-        "```sh\nlowres predict THIS_FOLDER < texts.txt      # a line each: label, tab, probability\n```",
+        "```sh\nlowres predict THIS_FOLDER < texts.txt      # a line each: label, tab, probability"
+        f"{'; tab, next label' if sets else ''}\n```",
         _scores(summary, cell),
         _training(results, cell, model),
         _data(results, cell.task, model),
@@ -81,6 +90,11 @@ def language_model_card(results: Results, model: LanguageModelRecord, ways: list
     ]
     return "\n\n".join(parts) + "\n"
 
+
+_SETS = (
+    "A text has none, one or several of them; each is predicted by itself, where its probability is "
+    f"{THRESHOLD:g} or more. "
+)
 
 _LIMITS = (
     "## Limits\n\n"
@@ -130,7 +144,8 @@ def _code(language: str) -> str:
 
 def _model_index(summary: Summary, cell: CellRecord) -> dict[str, Any]:
     metrics = []
-    for key, kind in (("macro_f1", "f1"), ("accuracy", "accuracy")):
+    for key in summary.metrics(cell.task):
+        kind = "f1" if key.endswith("f1") else "accuracy"
         if (value := cell.scores.get("test", {}).get(key)) is not None:
             metrics.append({"type": kind, "name": f"{_SCORES[key]}, this model", "value": round(value, 4)})
         mean = summary.score(cell.task, cell.train_size, cell.method, key)
@@ -162,7 +177,7 @@ def _scores(summary: Summary, cell: CellRecord) -> str:
         if (value := cell.scores.get("test", {}).get(key)) is None:
             continue
         several = ""
-        if key in ("macro_f1", "accuracy"):
+        if key in summary.metrics(cell.task):
             mean = summary.score(cell.task, cell.train_size, cell.method, key)
             if mean.mean is not None:
                 several = f"{score(mean.mean.mean)} {bounds(mean.mean)}, {_runs(mean.ok)}"

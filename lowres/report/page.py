@@ -97,18 +97,19 @@ def _unbroken(sentence: str) -> str:
 def _task_section(summary: Summary, number: int, task: str) -> Html:
     """Curves, scores and differences of one task."""
     figures = []
-    for metric, name in tables.METRIC_NAMES.items():
+    for metric in summary.metrics(task):
         figure = curves.draw(summary, task, metric)
         if figure is not None:
             drawn = curves.svg(figure, f"task{number}-{metric}", curves.describe(summary, task, metric))
-            figures.append(element("figure", Html(drawn), element("figcaption", f"{name} on the test set of {task}")))
+            caption = f"{tables.METRIC_NAMES[metric]} on the test set of {task}"
+            figures.append(element("figure", Html(drawn), element("figcaption", caption)))
     note = "Means over subsets and seeds with 95 % intervals." if figures else ""
     return joined(
         [
             element("h2", task),
             element("div", figures, class_="figures") if figures else "",
             element("p", note, class_="note") if note else "",
-            [table_html(tables.score_table(summary, task, metric)) for metric in tables.METRIC_NAMES],
+            [table_html(tables.score_table(summary, task, metric)) for metric in summary.metrics(task)],
             table_html(tables.difference_table(summary, task)),
         ]
     )

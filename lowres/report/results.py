@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from lowres.artifacts import Predictions
+from lowres.cards import TaskKind
 from lowres.errors import DataError
 from lowres.experiment.records import (
     CellRecord,
@@ -30,6 +31,8 @@ TrainSize = int | Literal["full"]
 Coordinates = tuple[str, str, TrainSize, int, int]
 """(method, task, train size, subset, seed)."""
 AnyRecord = TypeVar("AnyRecord", bound=Record)
+_SCORES = ("macro_f1", "accuracy", "weighted_f1", "mcc", "log_loss", "ece")
+"""Columns of every frame; scores of other kinds of task come behind them where a cell has them."""
 
 
 def size_order(size: TrainSize) -> tuple[bool, int]:
@@ -39,13 +42,17 @@ def size_order(size: TrainSize) -> tuple[bool, int]:
 
 @dataclass(frozen=True)
 class TestPredictions:
-    """One cell's test predictions, in the order of the file: ids, gold and predicted labels, each (items,) of str."""
+    """One cell's test predictions, in the order of the file: ids, gold and predicted labels, each (items,) of str.
+
+    kind: how the labels are spelled (lowres.labels).
+    """
 
     __test__ = False  # pytest: not a test class
 
     ids: np.ndarray
     gold: np.ndarray
     predicted: np.ndarray
+    kind: TaskKind = "classification"
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,11 @@ class Results:
         """The record of a task, by name or id; None where the run died before it was read."""
         return next((task for task in self.tasks if name in (task.name, task.id)), None)
 
+    def kind(self, task: str) -> TaskKind:
+        """What the task asks of a text; "classification" where the run died before the task was read."""
+        record = self.task(task)
+        return record.kind if record else "classification"
+
     def language_model(self, method: str) -> LanguageModelRecord | None:
         """The language model of a method; None for a family without one."""
         wanted = self.plan.language_models.get(method)
@@ -123,10 +135,11 @@ class Results:
                 f"{folder}: the predictions of a cell ({cell.method}, {cell.task}, {cell.train_size}) are not there; "
                 "copy this folder from where the run was made, or run the recipe again"
             )
-        columns = Predictions(folder).table().select(["id", "split", "label", "predicted"]).to_pydict()
+        predictions = Predictions(folder)
+        columns = predictions.table().select(["id", "split", "label", "predicted"]).to_pydict()
         test = np.asarray(columns["split"]) == "test"
         ids, gold, predicted = (np.asarray(columns[name], dtype=object)[test] for name in ("id", "label", "predicted"))
-        return TestPredictions(ids, gold, predicted)
+        return TestPredictions(ids, gold, predicted, predictions.kind)
 
     def frame(self) -> "pd.DataFrame":
         """A row a planned cell, flat columns; a cell that was never tried has status "missing" and empty scores.
@@ -135,21 +148,23 @@ class Results:
         """
         import pandas as pd
 
-        rows = [_row(planned, self.by_cell.get(planned.cell)) for planned in self.plan.cells]
+        said = {score for cell in self.cells for scores in cell.scores.values() for score in scores}
+        scores = (*_SCORES, *sorted(said - set(_SCORES)))
+        rows = [_row(planned, self.by_cell.get(planned.cell), scores) for planned in self.plan.cells]
         first = ["cell", "method", "family", "task", "train_size", "labels_used", "subset", "seed", "status", "attempt"]
         frame = pd.DataFrame(rows, columns=None if rows else first)
         whole = ["labels_used", "attempt", "parameters", "peak_bytes", "bytes_seen", "tokens_seen"]
         return frame.astype({name: "Int64" for name in whole if name in frame})
 
 
-def _row(planned: PlannedCell, cell: CellRecord | None) -> dict[str, object]:
+def _row(planned: PlannedCell, cell: CellRecord | None, scores: Iterable[str]) -> dict[str, object]:
     """One row of the frame."""
     row: dict[str, object] = {**planned.model_dump(), "train_size": str(planned.train_size)}
     row["labels_used"] = cell.labels_used if cell else None
     row["status"] = cell.status if cell else "missing"
     row["attempt"] = cell.attempt if cell else None
     for split in ("test", "dev"):
-        for score in ("macro_f1", "accuracy", "weighted_f1", "mcc", "log_loss", "ece"):
+        for score in scores:
             row[f"{split}_{score}"] = cell.scores.get(split, {}).get(score) if cell else None
     row["parameters"] = cell.parameters if cell else None
     for name in ("wall_s", "cpu_s", "accelerator_s", "peak_bytes", "bytes_seen", "tokens_seen"):

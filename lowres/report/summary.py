@@ -10,13 +10,19 @@ from typing import Literal
 
 import numpy as np
 
+from lowres.cards import TaskKind
 from lowres.errors import DataError
 from lowres.experiment.records import CellRecord
+from lowres.labels import labelling
 from lowres.metrics import paired
 from lowres.report.results import Results, TrainSize
 
 BASELINES = "baselines"
-METRICS: tuple[paired.Metric, ...] = ("macro_f1", "accuracy")
+METRICS: dict[TaskKind, tuple[paired.Metric, ...]] = {
+    "classification": ("macro_f1", "accuracy"),
+    "multi-label": ("macro_f1", "micro_f1", "subset_accuracy"),
+}
+"""What a report shows of a task; methods are compared by the first."""
 METHOD = (
     "Intervals are at 95 %. Subsets, seeds and test items are crossed: Student's t on variance components "
     f"(Satterthwaite) where there are 2 to {paired.MANY - 1} subsets or seeds, else the percentiles of a crossed "
@@ -75,7 +81,8 @@ class Comparison:
 @dataclass(frozen=True)
 class Grid:
     """Test predictions of one method at one task and train size: gold (items,), predicted (subsets, seeds, items), both
-    indices into the task's labels; ids (items,) say which items; labels: how many there are.
+    indices into the task's labels, or of sets of labels with an axis more, of 0 and 1 for each label; ids (items,) say
+    which items; labels: how many there are.
     """
 
     labels: int
@@ -108,6 +115,10 @@ class Summary:
         """Training labels at a train size, None where no cell says it."""
         return next((s.labels_used for s in self.scores if (s.task, s.train_size) == (task, train_size)), None)
 
+    def metrics(self, task: str) -> tuple[paired.Metric, ...]:
+        """What is shown of a task."""
+        return METRICS[self.results.kind(task)]
+
     def of_kind(self, kind: Kind, task: str) -> tuple[Comparison, ...]:
         """The comparisons of one kind on one task, in order of train size."""
         return tuple(d for d in self.comparisons if d.kind == kind and d.task == task)
@@ -128,10 +139,10 @@ def summarise(results: Results) -> Summary:
             means: dict[str, float] = {}
             for method, (done, planned) in _cells(results, task, size).items():
                 grid = grids[method] = _grid(results, task, done) if len(done) == planned else None
-                for metric in METRICS:
+                for metric in METRICS[results.kind(task)]:
                     mean = grid.interval(metric) if grid else None
                     scores.append(Score(task, size, used, method, metric, len(done), planned, mean))
-                    if mean and metric == METRICS[0]:
+                    if mean and metric == "macro_f1":
                         means[method] = mean.mean
             compared += _comparisons((task, size, used), results, grids, means, pairs)
     return Summary(results, tuple(scores), _with_holm(compared))
@@ -202,12 +213,12 @@ def _grid(results: Results, task: str, cells: list[CellRecord]) -> Grid | None:
     first = read[(subsets[0], seeds[0])]
     if any(not np.array_equal(one.ids, first.ids) for one in read.values()):
         raise DataError(f"{results.folder}: cells of {task} were tested on different items; run the recipe again")
-    record = results.task(task)
-    known = {*first.gold, *(label for one in read.values() for label in one.predicted)}
-    order = {label: k for k, label in enumerate(sorted(known | set(record.labels if record else ())))}
-    gold = np.array([order[label] for label in first.gold])
-    rows = [[[order[label] for label in read[(subset, seed)].predicted] for seed in seeds] for subset in subsets]
-    return Grid(len(order), first.ids, gold, np.array(rows))
+    record, kind = results.task(task), labelling(first.kind)
+    said = {*first.gold, *(label for one in read.values() for label in one.predicted)}
+    known = {name for label in said for name in kind.names(label)}
+    order = sorted(known | set(record.labels if record else ()))
+    rows = [[kind.targets(read[(subset, seed)].predicted, order) for seed in seeds] for subset in subsets]
+    return Grid(len(order), first.ids, kind.targets(first.gold, order), np.array(rows))
 
 
 def _comparisons(

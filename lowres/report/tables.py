@@ -11,7 +11,12 @@ from lowres.report.results import Results, TrainSize, size_order
 from lowres.report.summary import Comparison, Summary
 
 Tone = Literal["", "good", "bad", "muted", "warning"]
-METRIC_NAMES = {"macro_f1": "Macro-F1", "accuracy": "Accuracy"}
+METRIC_NAMES = {
+    "macro_f1": "Macro-F1",
+    "accuracy": "Accuracy",
+    "micro_f1": "Micro-F1",
+    "subset_accuracy": "Subset accuracy",
+}
 
 
 @dataclass(frozen=True)

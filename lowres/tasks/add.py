@@ -4,19 +4,21 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from lowres.artifacts import TASK_SPLITS, Document
-from lowres.cards import Carving, Layout, TaskCard, check_language
+from lowres.cards import Carving, Layout, TaskCard, TaskKind, check_language, layout_fault
 from lowres.errors import DataError
 from lowres.fingerprint import file_sha256
 from lowres.tasks.audit import duplicates_between, duplicates_within
 from lowres.tasks.read import RawFile, read_rows
 from lowres.tasks.splits import with_splits
-from lowres.tasks.subsets import label_counts
+from lowres.tasks.subsets import label_counts, without_labels
 
 Format = Literal["csv", "tsv", "jsonl", "parquet"]
 _FORMATS: dict[str, Format] = {
@@ -71,7 +73,8 @@ and who gave the labels is not known yet: say it here, with the limits you know 
 class AddedTask:
     """What `add_task` made and found.
 
-    counts: split -> label -> documents. carved: the splits that were made by hash. unlabelled, empty: rows without a
+    counts: split -> label -> documents. documents: split -> labelled documents; without_labels: split -> those of them
+    with an empty set of labels. carved: the splits that were made by hash. unlabelled, empty: rows without a
     label (they stay in train) and without text. groups: distinct groups, None without a group column.
     duplicates_within: split -> texts that stood before in it; duplicates_between: test_in_train, dev_in_train,
     test_in_dev -> texts.
@@ -79,7 +82,10 @@ class AddedTask:
 
     name: str
     card: Path
+    kind: TaskKind
     counts: dict[str, dict[str, int]]
+    documents: dict[str, int]
+    without_labels: dict[str, int]
     carved: tuple[str, ...]
     unlabelled: int
     empty: int
@@ -93,11 +99,14 @@ class AddedTask:
         width = max(len("label"), *map(len, labels))
         lines = [f"wrote {self.card}: use it with tasks = [{self.name!r}]", ""]
         lines.append(f"{'label':{width}} {''.join(f'{split:>8}' for split in TASK_SPLITS)}   share of train")
-        whole = sum(self.counts["train"].values())
+        whole = self.documents["train"]
         for label in labels:
             row = "".join(f"{self.counts[split].get(label, 0):>8}" for split in TASK_SPLITS)
             lines.append(f"{label:{width}} {row}   {self.counts['train'].get(label, 0) / whole:.1%}")
         lines.append("")
+        if self.kind == "multi-label":
+            mean = sum(sum(counts.values()) for counts in self.counts.values()) / sum(self.documents.values())
+            lines.append(f"{mean:.2f} labels a text; {sum(self.without_labels.values())} texts have none")
         if self.carved:
             groups = "" if self.groups is None else f", {self.groups} groups kept whole"
             lines.append(f"{' and '.join(reversed(self.carved))} carved from the file by hash{groups}")
@@ -113,8 +122,11 @@ def add_task(
     file: Path,
     *,
     text: str,
-    label: str,
     language: str,
+    label: str | None = None,
+    kind: TaskKind = "classification",
+    label_separator: str | None = None,
+    label_columns: Sequence[str] = (),
     group: str | None = None,
     name: str | None = None,
     out_dir: Path = Path("corpora"),
@@ -123,6 +135,8 @@ def add_task(
 ) -> AddedTask:
     """Reads a labelled file and writes its task card, `out_dir/NAME.toml`; the file itself stays where it is.
 
+    kind "multi-label": a text has several labels or none, in the field `label` with label_separator between them, in a
+    list there (JSON lines, Parquet), or in label_columns of 0 and 1, where there is no field `label`.
     name: by default the language's folder and the file's name, `vi/reviews`. The format is told by the file's suffix.
     encoding None is UTF-8, quoting None is "minimal". Raises DataError, with nothing written, where the file is not
     what it is said to be, the language is unknown, or a card of that name says something else.
@@ -130,17 +144,29 @@ def add_task(
     path, format = Path(file), _format(Path(file))
     _check_language(path, language)
     name = _name(path, name, language)
-    layout = Layout(
-        format=format, text=text, label=label, group=group, encoding=encoding or "utf-8", quoting=quoting or "minimal"
-    )
-    rows = with_splits(read_rows([RawFile("all", path, str(path))], layout), Carving(), str(path))
+    content = {
+        "format": format,
+        "text": text,
+        "group": group,
+        "encoding": encoding or "utf-8",
+        "quoting": quoting or "minimal",
+        "label_separator": label_separator,
+        "label_columns": tuple(label_columns),
+    }
+    layout = _layout(path, content if label is None else content | {"label": label}, kind)
+    rows = with_splits(read_rows([RawFile("all", path, str(path))], layout, kind), Carving(), str(path), kind)
     documents = [Document(row.id, row.split, row.label, row.text, row.group) for row in rows.rows]
     card_path = out_dir / f"{name}.toml"
-    _write(card_path, _card(path, card_path, name, language, layout, _script(row.text for row in rows.rows)))
+    about = {"name": name, "kind": kind, "language": language, "script": _script(row.text for row in rows.rows)}
+    _write(card_path, _card(path, card_path, about, layout))
+    by_split = {split: [document for document in documents if document.split == split] for split in TASK_SPLITS}
     return AddedTask(
         name=name,
         card=card_path,
-        counts={split: label_counts([d for d in documents if d.split == split]) for split in TASK_SPLITS},
+        kind=kind,
+        counts={split: label_counts(there, kind) for split, there in by_split.items()},
+        documents={split: sum(d.label is not None for d in there) for split, there in by_split.items()},
+        without_labels={split: without_labels(there, kind) for split, there in by_split.items()},
         carved=rows.carved,
         unlabelled=sum(document.label is None for document in documents),
         empty=sum(not document.text.strip() for document in documents),
@@ -148,6 +174,19 @@ def add_task(
         duplicates_within=duplicates_within(documents),
         duplicates_between={pair: len(ids) for pair, ids in duplicates_between(documents).items()},
     )
+
+
+def _layout(path: Path, content: dict[str, Any], kind: TaskKind) -> Layout:
+    """Raises DataError where the options do not go together."""
+    if ("label" in content) == bool(content["label_columns"]):
+        raise DataError(f"{path}: name the labels' column (--label), or one column for each label (--label-column)")
+    try:
+        layout = Layout.model_validate(content)
+    except ValidationError as error:
+        raise DataError(f"{path}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
+    if fault := layout_fault(kind, layout):
+        raise DataError(f"{path}: {fault}")
+    return layout
 
 
 def _format(path: Path) -> Format:
@@ -187,8 +226,8 @@ def _script(texts: Iterable[str]) -> str:
     return _SCRIPTS.get(scripts.most_common(1)[0][0], "unknown") if scripts else "unknown"
 
 
-def _card(path: Path, card_path: Path, name: str, language: str, layout: Layout, script: str) -> str:
-    """The card's TOML, checked to be a card."""
+def _card(path: Path, card_path: Path, about: dict[str, str], layout: Layout) -> str:
+    """The card's TOML, checked to be a card. about: name, kind, language and script."""
     import tomli_w
 
     here = Path.cwd().resolve()
@@ -197,10 +236,7 @@ def _card(path: Path, card_path: Path, name: str, language: str, layout: Layout,
     card = TaskCard.model_validate(
         {
             "card": "task",
-            "name": name,
-            "kind": "classification",
-            "language": language,
-            "script": script,
+            **about,
             "licence": "unknown",
             "statement": _STATEMENT.format(file=path.name),
             "layout": layout.model_dump(exclude_defaults=True),

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lowres.cards import Layout
+from lowres.cards import Layout, TaskKind
 from lowres.errors import DataError
+from lowres.tasks.label_sets import label_of, plain
 
 ROLES = ("train", "dev", "test", "all")
 _PARTS = ("text", "label", "group", "id")
@@ -49,7 +50,7 @@ class Row:
     group: str | None
 
 
-def read_rows(files: Iterable[RawFile], layout: Layout) -> list[Row]:
+def read_rows(files: Iterable[RawFile], layout: Layout, kind: TaskKind = "classification") -> list[Row]:
     """All rows of a task's files, in the order of the files; splits are the roles, "all" included.
 
     A row is called by its id column, or else by its split and place: `train-000017`, counted from 0.
@@ -62,7 +63,12 @@ def read_rows(files: Iterable[RawFile], layout: Layout) -> list[Row]:
             records = _lines(split, parts, layout)
         else:
             records = _records(parts["whole"], layout)
-        rows.extend(_row(split, place, values, layout, parts) for place, values in enumerate(records))
+        shown = next(iter(parts.values())).shown
+        for place, values in enumerate(records):
+            where = f"{shown}: item {place + 1}"
+            text, label = _text(values["text"], layout, where), label_of(values["label"], kind, layout, where)
+            name = plain(values["id"]) or f"{split}-{place:06d}"
+            rows.append(Row(name, split, text, label, plain(values["group"])))
     _check_ids(rows, layout)
     return rows
 
@@ -118,33 +124,10 @@ def _grouped(files: list[RawFile], layout: Layout) -> dict[str, dict[str, RawFil
     return grouped
 
 
-def _row(split: str, place: int, values: Mapping[str, Any], layout: Layout, parts: Mapping[str, RawFile]) -> Row:
-    """One row from the columns text, label, group and id of its record."""
-    shown = next(iter(parts.values())).shown
-    label = _plain(values["label"])
-    if label is not None and layout.names:
-        if label not in layout.names:
-            raise DataError(
-                f"{shown}: item {place + 1} has label {label!r}, which layout.names does not hold "
-                f"({', '.join(sorted(layout.names))}); add it there"
-            )
-        label = layout.names[label]
-    name = _plain(values["id"]) or f"{split}-{place:06d}"
-    text = values["text"]
-    if text is not None and not isinstance(text, str):
-        raise DataError(
-            f"{shown}: item {place + 1}: {layout.text} is {type(text).__name__}, not text; name another column"
-        )
-    return Row(name, split, text or "", label, _plain(values["group"]))
-
-
-def _plain(value: Any) -> str | None:
-    """A label, group or id as text: 1.0 is "1" (tables with gaps hold whole numbers so); blank and NaN are None."""
-    if value is None or value != value:
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip() or None
+def _text(value: Any, layout: Layout, where: str) -> str:
+    if value is not None and not isinstance(value, str):
+        raise DataError(f"{where}: {layout.text} is {type(value).__name__}, not text; name another column")
+    return value or ""
 
 
 def _check_ids(rows: list[Row], layout: Layout) -> None:
@@ -193,14 +176,19 @@ def _split_lines(text: str) -> list[str]:
 
 def _records(file: RawFile, layout: Layout) -> Iterator[dict[str, Any]]:
     """The records of a table under the names text, label, group and id. Raises DataError on a missing column."""
-    wanted = {"text": layout.text, "label": layout.label, "group": layout.group, "id": layout.id}
+    label = None if layout.label_columns else layout.label
+    wanted = {"text": layout.text, "label": label, "group": layout.group, "id": layout.id}
+    every = (*wanted.values(), *layout.label_columns)
     for place, values in enumerate(_tables(file, layout)):
         # JSON lines may leave out a label or a group, and each line has keys of its own
-        needed = wanted.values() if layout.format != "jsonl" or place == 0 else (layout.text,)
+        needed = every if layout.format != "jsonl" or place == 0 else (layout.text,)
         for column in needed:
             if column is not None and column not in values:
                 raise DataError(_missing_column(file, column, list(values), layout.format, place))
-        yield {name: values.get(column) if column else None for name, column in wanted.items()}
+        record = {name: values.get(column) if column else None for name, column in wanted.items()}
+        if layout.label_columns:
+            record["label"] = {column: values.get(column) for column in layout.label_columns}
+        yield record
 
 
 def _missing_column(file: RawFile, column: str, there: list[str], format: str, place: int) -> str:

@@ -7,6 +7,7 @@ from pydantic import Field
 from lowres.artifacts import Node, Spec, Stage
 from lowres.cards import Carving as Carving
 from lowres.cards import Layout as Layout
+from lowres.cards import TaskKind
 from lowres.text.normalise import Normalisation
 
 
@@ -23,7 +24,7 @@ class TaskSpec(Spec):
     """What `read_task` reads."""
 
     name: str
-    kind: Literal["classification"] = "classification"
+    kind: TaskKind = "classification"
     language: str
     files: tuple[SourceFile, ...]
     layout: Layout

@@ -10,7 +10,7 @@ from lowres.tasks.audit import duplicates_between, duplicates_within, shared_pas
 from lowres.tasks.read import RawFile, Row, read_rows
 from lowres.tasks.spec import AuditSpec, SubsetSpec, TaskSpec
 from lowres.tasks.splits import with_splits
-from lowres.tasks.subsets import draw, label_counts
+from lowres.tasks.subsets import draw, label_counts, without_labels
 from lowres.text.normalise import normalise
 
 _EXAMPLES = 3
@@ -20,17 +20,18 @@ _ROWS_BETWEEN_PROGRESS = 2000
 def read_task(inputs: Mapping[str, Path], spec: TaskSpec, run: Run) -> None:
     """Reads a task's files, carves what splits are missing, normalises and cuts: a Task artifact.
 
-    Notes: counts (split -> label -> documents), unlabelled, carved, empty_texts (split -> n), share_of_bytes_cut (of
-    the normalised UTF-8 text), texts_cut, bytes, duplicates_within (split -> n) and duplicates_between (pair -> n).
+    Notes: counts (split -> label -> documents), documents (split -> labelled ones), without_labels (split -> those of
+    them with an empty set), unlabelled, carved, empty_texts (split -> n), share_of_bytes_cut (of the normalised UTF-8
+    text), texts_cut, bytes, duplicates_within (split -> n) and duplicates_between (pair -> n).
     Raises DataError where the files are not what the card says.
     """
     files = [
         RawFile(file.role, run.file(file.sha256), f"{spec.name} ({file.role}, {run.file(file.sha256).name})")
         for file in spec.files
     ]
-    rows = with_splits(read_rows(files, spec.layout), spec.carving, spec.name)
+    rows = with_splits(read_rows(files, spec.layout, spec.kind), spec.carving, spec.name, spec.kind)
     documents, cut_facts = _prepared(rows.rows, spec, run)
-    labels = sorted({document.label for document in documents if document.label is not None})
+    labels = [*label_counts(documents, spec.kind)]
     _write_documents(run.out / "documents.parquet", documents)
     facts = {
         "name": spec.name,
@@ -44,7 +45,9 @@ def read_task(inputs: Mapping[str, Path], spec: TaskSpec, run: Run) -> None:
     by_split = {split: [document for document in documents if document.split == split] for split in TASK_SPLITS}
     run.note(
         labels=labels,
-        counts={split: label_counts(by_split[split]) for split in TASK_SPLITS},
+        counts={split: label_counts(by_split[split], spec.kind) for split in TASK_SPLITS},
+        documents={split: sum(document.label is not None for document in by_split[split]) for split in TASK_SPLITS},
+        without_labels={split: without_labels(by_split[split], spec.kind) for split in TASK_SPLITS},
         unlabelled=sum(document.label is None for document in documents),
         carved=list(rows.carved),
         empty_texts={split: sum(not document.text for document in by_split[split]) for split in TASK_SPLITS},
@@ -99,8 +102,8 @@ def draw_subset(inputs: Mapping[str, Path], spec: SubsetSpec, run: Run) -> None:
             f"{_name(task)}: train_size {size} is over its {there} labelled train texts; ask for {there} at most, or "
             'leave it to "full"'
         )
-    drawn = draw(train, size, spec.subset, "train")
-    drawn_dev = draw(dev, min(size, dev_there) if spec.dev == "matched" else dev_there, spec.subset, "dev")
+    drawn = draw(train, size, spec.subset, "train", task.kind)
+    drawn_dev = draw(dev, min(size, dev_there) if spec.dev == "matched" else dev_there, spec.subset, "dev", task.kind)
     rows = [*drawn, *(replace(document, split="dev") for document in drawn_dev)]
     table = {"id": [document.id for document in rows], "split": [document.split for document in rows]}
     pq.write_table(pa.table(table), run.out / "subset.parquet")
@@ -108,7 +111,7 @@ def draw_subset(inputs: Mapping[str, Path], spec: SubsetSpec, run: Run) -> None:
     run.note(
         labels_used=len(drawn),
         dev_used=len(drawn_dev),
-        counts={"train": label_counts(drawn), "dev": label_counts(drawn_dev)},
+        counts={"train": label_counts(drawn, task.kind), "dev": label_counts(drawn_dev, task.kind)},
     )
 
 

@@ -7,7 +7,9 @@ from typing import Protocol
 import numpy as np
 
 from lowres.artifacts import Run, Spec, Task, write_json
+from lowres.cards import TaskKind
 from lowres.errors import NotFinite
+from lowres.labels import labelling
 from lowres.text.normalise import Normalisation, normalise
 
 PREDICT_BATCH = 512
@@ -49,13 +51,21 @@ class Classifier(Protocol):
         """The order of the probabilities."""
         ...
 
+    @property
+    def kind(self) -> TaskKind:
+        """One label a text, or a set of them."""
+        ...
+
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
-        """(len(texts), labels) float32, rows sum to 1. `texts` are prepared already (TextPolicy.apply)."""
+        """(len(texts), labels) float32; where a text has one label, rows sum to 1.
+
+        `texts` are prepared already (TextPolicy.apply).
+        """
         ...
 
 
 def write_predictions(load: Callable[[Path], Classifier], classifier: Path, task: Task, run: Run) -> None:
-    """Predicts the dev and test texts of `task` and writes `predictions.parquet` and `labels.json` to `run.out`.
+    """Predicts the dev and test texts of `task`: `predictions.parquet`, `labels.json` and `kind.json` in `run.out`.
 
     Raises NotFinite where a probability is not a number.
     """
@@ -72,15 +82,17 @@ def write_predictions(load: Callable[[Path], Classifier], classifier: Path, task
     probabilities = np.concatenate(rows).astype(np.float32) if rows else np.zeros((0, len(model.labels)), np.float32)
     if not np.isfinite(probabilities).all():
         raise NotFinite("a predicted probability is not a number; the classifier diverged in training")
+    kind = labelling(model.kind)
     table = pa.table(
         {
             "id": [document.id for document in documents],
             "split": [document.split for document in documents],
             "label": [document.label for document in documents],
-            "predicted": [model.labels[k] for k in probabilities.argmax(1)] if len(documents) else [],
+            "predicted": kind.spelled(kind.decided(probabilities), model.labels) if len(documents) else [],
             "probabilities": pa.array(list(probabilities), pa.list_(pa.float32())),
         }
     )
     pq.write_table(table, run.out / "predictions.parquet")
     write_json(run.out / "labels.json", list(model.labels))
+    write_json(run.out / "kind.json", model.kind)
     run.note(texts=len(documents))

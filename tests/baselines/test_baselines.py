@@ -240,3 +240,41 @@ def test_choosing_c_without_dev_labels_is_an_error(inputs, tmp_path):
 def test_training_can_be_stopped(inputs, tmp_path):
     with pytest.raises(Stopped):
         train_classifier(inputs, BaselineSpec(model="tfidf-lr"), run_in(tmp_path / "c", stop_requested=lambda: True))
+
+
+# --- sets of labels --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["tfidf-lr", "nb-svm"])
+def test_labels_of_a_set_are_learnt_each_by_itself_and_come_back_from_the_folder(model, tmp_path):
+    """A text of two sentences has both labels; a label that all texts or none have is certain."""
+    pairs = list(range(0, 88, 2))
+    texts = [f"{TRAIN[k]} {TRAIN[k + 1]}" for k in pairs] + TRAIN[:30] + ["hôm nay một người"] * 4
+    gold = np.zeros((len(texts), 5), int)
+    for row, k in enumerate(pairs):
+        gold[row, [GOLD[k], GOLD[k + 1]]] = 1
+    gold[len(pairs) + np.arange(30), GOLD[:30]] = 1
+    gold[:, 4] = 1
+    train = prepare(texts, Features(), binary=model == "nb-svm")
+    names = (*LABELS, "không", "mọi")
+    if model == "tfidf-lr":
+        made = fit_tfidf_lr(train, gold, names, 10.0, "multi-label")
+    else:
+        made = fit_nb_svm(train, gold, names, 1.0, 1.0, "multi-label")
+    probabilities = made.predict_proba([*TEST, "một người ở đây"])
+    assert (probabilities[:-1, :3].argmax(1) == TEST_GOLD).mean() > 0.9 and probabilities[-1, :3].max() < 0.5
+    assert probabilities[:, 3].max() < 1e-6 and probabilities[:, 4].min() > 1 - 1e-6
+    made.save(tmp_path)
+    again = load_model(tmp_path)
+    assert again.kind == "multi-label" and (again.predict_proba(TEST) == made.predict_proba(TEST)).all()
+    if model == "tfidf-lr":
+        alone = LogisticRegression(C=10, max_iter=5000, tol=1e-7).fit(train.matrix, gold[:, 0])
+        expected = alone.predict_proba(models.features_of(TEST, train.blocks, train.idf))[:, 1]
+        assert np.abs(probabilities[:-1, 0] - expected).max() < 2e-3
+
+
+def test_the_majority_of_sets_is_each_labels_frequency(tmp_path):
+    made = fit_majority(np.array([[1, 0], [1, 0], [1, 1]]), ("a", "b"), "multi-label")
+    assert made.frequencies.tolist() == pytest.approx([4 / 5, 2 / 5])
+    made.save(tmp_path)
+    assert load_model(tmp_path).kind == "multi-label"

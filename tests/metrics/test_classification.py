@@ -7,7 +7,7 @@ import pytest
 
 from lowres.artifacts import Run
 from lowres.errors import DataError
-from lowres.metrics.classification import classification_scores, label_indices, macro_f1
+from lowres.metrics.classification import classification_scores, macro_f1
 from lowres.metrics.spec import ScoreSpec
 from lowres.metrics.stages import score_predictions
 
@@ -37,12 +37,6 @@ def test_macro_f1_counts_labels_that_never_occur():
 def test_a_certain_error_costs_a_finite_log_loss():
     scores = classification_scores(np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]], np.float32))
     assert 7 < scores.values["log_loss"] < 9
-
-
-def test_label_indices_refuse_a_stranger():
-    assert label_indices(["b", "a"], ("a", "b")).tolist() == [1, 0]
-    with pytest.raises(KeyError):
-        label_indices(["c"], ("a", "b"))
 
 
 def predictions(folder, labels, splits):
@@ -78,7 +72,11 @@ def test_a_split_without_items_has_no_scores(tmp_path):
     assert run.facts["dev"] == {} and set(run.facts["test"]) >= {"macro_f1", "accuracy", "mcc"}
 
 
-def test_an_item_without_a_known_label_is_refused(tmp_path):
-    folder = predictions(tmp_path / "p", ["a", "a", "a", "b", "b", None], ["test"] * 6)
-    with pytest.raises(DataError, match="label 'None' is not among the classifier's a, b, c"):
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [(None, "test: an item has no label"), ("d", "test: label 'd' is not among the classifier's a, b, c")],
+)
+def test_an_item_without_a_known_label_is_refused(tmp_path, label, said):
+    folder = predictions(tmp_path / "p", ["a", "a", "a", "b", "b", label], ["test"] * 6)
+    with pytest.raises(DataError, match=said):
         score_predictions({"predictions": folder}, ScoreSpec(), Run(out=tmp_path, work=tmp_path, seed=0))

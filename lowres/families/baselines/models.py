@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from lowres.artifacts import read_json, write_json
+from lowres.cards import TaskKind
 from lowres.families.baselines.features import (
     Block,
     Sparse,
@@ -18,12 +19,14 @@ from lowres.families.baselines.features import (
     weighted,
 )
 from lowres.families.baselines.spec import Features
+from lowres.labels import labelling
 
 PUBLISHED_C = {"tfidf-lr": 10.0, "nb-svm": 1.0}
 _ABSENT = -30.0  # the score of a class that the subset lacks: a probability of about 1e-13
 _MAX_ITERATIONS = 5000
 _TOLERANCE = 1e-5  # scikit-learn's 1e-4 stops early enough for the order of the texts to change predictions
 _MOST_TEXTS_ROTATED = 1500
+Link = Literal["softmax", "one-vs-rest", "sigmoids"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Linear:
     """A linear classifier on n-grams.
 
     idf: (features,) or None for binary features. weights: (labels, features) float32. bias: (labels,) float32.
-    link: softmax over the labels, or one sigmoid a label scaled to sum to 1.
+    link: softmax over the labels, one sigmoid a label scaled to sum to 1, or one sigmoid a label (sets of labels).
     """
 
     labels: tuple[str, ...]
@@ -39,7 +42,12 @@ class Linear:
     idf: np.ndarray | None
     weights: np.ndarray
     bias: np.ndarray
-    link: Literal["softmax", "one-vs-rest"]
+    link: Link
+
+    @property
+    def kind(self) -> TaskKind:
+        """One label a text, or a set of them."""
+        return "multi-label" if self.link == "sigmoids" else "classification"
 
     @property
     def parameters(self) -> int:
@@ -47,7 +55,7 @@ class Linear:
         return self.weights.size + self.bias.size
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
-        """(texts, labels) float32, rows sum to 1."""
+        """(texts, labels) float32; where a text has one label, rows sum to 1."""
         scores = features_of(texts, self.blocks, self.idf) @ self.weights.astype(np.float64).T + self.bias
         return probabilities(scores, self.link).astype(np.float32)
 
@@ -66,10 +74,11 @@ class Linear:
 
 @dataclass(frozen=True)
 class Majority:
-    """Class frequencies of the subset (add-one), whatever the text. frequencies: (labels,) float32."""
+    """Frequencies of the labels in the subset (add-one), whatever the text. frequencies: (labels,) float32."""
 
     labels: tuple[str, ...]
     frequencies: np.ndarray
+    kind: TaskKind = "classification"
 
     @property
     def parameters(self) -> int:
@@ -83,7 +92,8 @@ class Majority:
     def save(self, folder: Path) -> None:
         """`model.json` in `folder`."""
         frequencies = [float(value) for value in self.frequencies]
-        write_json(folder / "model.json", {"kind": "majority", "labels": list(self.labels), "frequencies": frequencies})
+        facts = {"kind": "majority", "labels": list(self.labels), "frequencies": frequencies, "task": self.kind}
+        write_json(folder / "model.json", facts)
 
 
 def load_model(folder: Path) -> Linear | Majority:
@@ -93,7 +103,8 @@ def load_model(folder: Path) -> Linear | Majority:
     facts = read_json(folder / "model.json")
     labels = tuple(facts["labels"])
     if facts["kind"] == "majority":
-        return Majority(labels, np.asarray(facts["frequencies"], dtype=np.float32))
+        frequencies = np.asarray(facts["frequencies"], dtype=np.float32)
+        return Majority(labels, frequencies, facts.get("task", "classification"))
     arrays = load_file(folder / "weights.safetensors")
     blocks = tuple(
         Block(block["kind"], tuple(block["range"]), tuple(block["terms"]))
@@ -133,28 +144,39 @@ def _matrix(counts: Sequence[Sparse], idf: np.ndarray | None, texts: int) -> Spa
     return stacked(parts, texts)
 
 
-def probabilities(scores: np.ndarray, link: str) -> np.ndarray:
+def probabilities(scores: np.ndarray, link: Link) -> np.ndarray:
     """Scores (texts, labels) as probabilities."""
     if link == "softmax":
-        grown = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return labelling("classification").probabilities(scores)
+    each = labelling("multi-label").probabilities(scores)
+    return each if link == "sigmoids" else each / each.sum(axis=1, keepdims=True)
+
+
+def fit_majority(gold: np.ndarray, labels: Sequence[str], kind: TaskKind = "classification") -> Majority:
+    """gold: the texts' targets. Of a set each label has a frequency of its own, among texts with and without it."""
+    counts = labelling(kind).members(gold, len(labels)).sum(axis=0) + 1
+    whole = len(gold) + 2 if labelling(kind).sets else counts.sum()
+    return Majority(tuple(labels), (counts / whole).astype(np.float32), kind)
+
+
+def fit_tfidf_lr(
+    train: Prepared, gold: np.ndarray, labels: Sequence[str], c: float, kind: TaskKind = "classification"
+) -> Linear:
+    """Logistic regression on tf-idf: multinomial, or of sets one label against the rest. gold: the texts' targets."""
+    space = _Space.of(train.matrix)
+    if labelling(kind).sets:
+        pairs = [_against_rest(space, gold[:, k].astype(bool), c) for k in range(len(labels))]
+        weights, bias = np.stack([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
+        link: Link = "sigmoids"
     else:
-        grown = 1 / (1 + np.exp(-scores.clip(-50, 50)))
-    return grown / grown.sum(axis=1, keepdims=True)
+        weights, bias = _logistic(space, gold, len(labels), c)
+        link = "softmax"
+    return Linear(tuple(labels), train.blocks, train.idf, _single(weights), _single(bias), link)
 
 
-def fit_majority(gold: np.ndarray, labels: Sequence[str]) -> Majority:
-    """gold: (texts,) label indices."""
-    counts = np.bincount(gold, minlength=len(labels)) + 1
-    return Majority(tuple(labels), (counts / counts.sum()).astype(np.float32))
-
-
-def fit_tfidf_lr(train: Prepared, gold: np.ndarray, labels: Sequence[str], c: float) -> Linear:
-    """Multinomial logistic regression on tf-idf. gold: (texts,) label indices."""
-    weights, bias = _logistic(train.matrix, gold, len(labels), c)
-    return Linear(tuple(labels), train.blocks, train.idf, _single(weights), _single(bias), "softmax")
-
-
-def fit_nb_svm(train: Prepared, gold: np.ndarray, labels: Sequence[str], c: float, beta: float) -> Linear:
+def fit_nb_svm(
+    train: Prepared, gold: np.ndarray, labels: Sequence[str], c: float, beta: float, kind: TaskKind = "classification"
+) -> Linear:
     """NB-SVM, one label against the rest (Wang and Manning 2012, section 2.3), on 0/1 features.
 
     r = log((p / |p|) / (q / |q|)) with p, q the add-one counts of features in and out of the label; a linear model w
@@ -164,37 +186,42 @@ def fit_nb_svm(train: Prepared, gold: np.ndarray, labels: Sequence[str], c: floa
     features = train.matrix
     weights = np.zeros((len(labels), features.shape[1]))
     bias = np.full(len(labels), _ABSENT)
-    for k in range(len(labels)):
-        inside = gold == k
+    for k, inside in enumerate(labelling(kind).members(gold, len(labels)).T):
         if not inside.any():
             continue
         p = 1 + np.asarray(features[inside].sum(axis=0)).ravel()
         q = 1 + np.asarray(features[~inside].sum(axis=0)).ravel()
         ratio = np.log(p / p.sum()) - np.log(q / q.sum())
-        trained, offset = _logistic(features.multiply(ratio).tocsr(), inside.astype(int), 2, c)
-        own = trained[1] - trained[0]
+        own, bias[k] = _against_rest(_Space.of(features.multiply(ratio).tocsr()), inside, c)
         mean_size = np.abs(own).mean() if own.size else 0.0
         weights[k] = ratio * ((1 - beta) * mean_size + beta * own)
-        bias[k] = offset[1] - offset[0]
-    return Linear(tuple(labels), train.blocks, None, _single(weights), _single(bias), "one-vs-rest")
+    link: Link = "sigmoids" if labelling(kind).sets else "one-vs-rest"
+    return Linear(tuple(labels), train.blocks, None, _single(weights), _single(bias), link)
 
 
 def _single(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def _logistic(features: Sparse, gold: np.ndarray, labels: int, c: float) -> tuple[np.ndarray, np.ndarray]:
+def _against_rest(space: "_Space", inside: np.ndarray, c: float) -> tuple[np.ndarray, float]:
+    """Weights (features,) and bias of the log odds of one label. inside: (texts,) bool."""
+    weights, bias = _logistic(space, inside.astype(int), 2, c)
+    return weights[1] - weights[0], float(bias[1] - bias[0])
+
+
+def _logistic(space: "_Space", gold: np.ndarray, labels: int, c: float) -> tuple[np.ndarray, np.ndarray]:
     """Softmax weights (labels, features) and bias (labels,) of an L2-penalised logistic regression.
 
     A label that `gold` lacks scores far below the others; with one label alone there is nothing to train.
     """
+    features = space.features
     weights, bias = np.zeros((labels, features.shape[1])), np.full(labels, _ABSENT)
     present = np.unique(gold)
     if len(present) == 1 or features.shape[1] == 0:
         counts = np.bincount(gold, minlength=labels)
         bias[present] = np.log(counts[present] / counts.sum())
         return weights, bias
-    basis = _row_space(features)
+    basis = space.basis
     model = LogisticRegression(C=c, max_iter=_MAX_ITERATIONS, tol=_TOLERANCE).fit(
         features if basis is None else basis.rows, gold
     )
@@ -221,6 +248,19 @@ class _RowSpace:
     def back(self, weights: np.ndarray, features: Sparse) -> np.ndarray:
         """Weights on `rows`, (labels, rank), as the weights on features that give the same scores."""
         return (features.T @ (self.turn @ weights.T)).T
+
+
+@dataclass(frozen=True)
+class _Space:
+    """Texts as (texts, features), and as coordinates in the space that they span where that is the smaller."""
+
+    features: Sparse
+    basis: _RowSpace | None
+
+    @classmethod
+    def of(cls, features: Sparse) -> "_Space":
+        """The space of some texts; of one fit or of many."""
+        return cls(features, _row_space(features))
 
 
 def _row_space(features: Sparse) -> _RowSpace | None:

@@ -71,4 +71,5 @@ FAMILY = Family(
     classifier=_classifier,
     predict=PREDICT,
     loader="lowres.families.baselines.stages:load",
+    kinds=("classification", "multi-label"),
 )

@@ -20,6 +20,7 @@ from lowres.families.baselines.models import (
 )
 from lowres.families.baselines.spec import BaselineSpec
 from lowres.families.contract import PredictSpec
+from lowres.labels import labelling
 from lowres.metrics.bits import text_sizes
 from lowres.metrics.classification import macro_f1
 from lowres.training.classifier import TextPolicy, write_predictions
@@ -38,7 +39,7 @@ def train_classifier(inputs: Mapping[str, Path], spec: BaselineSpec, run: Run) -
     train, dev = subset.documents(task, "train"), subset.documents(task, "dev")
     if not train:
         raise DataError("the subset holds no training text; draw at least one")
-    model, facts = _choose(spec, train, dev, task.labels, run)
+    model, facts = _choose(spec, train, dev, task, run)
     model.save(run.out)
     write_json(run.out / "labels.json", list(task.labels))
     TextPolicy.of_task(task).write(run.out)
@@ -57,27 +58,28 @@ def load(path: Path) -> Linear | Majority:
 
 
 def _choose(
-    spec: BaselineSpec, train: Sequence[Document], dev: Sequence[Document], labels: Sequence[str], run: Run
+    spec: BaselineSpec, train: Sequence[Document], dev: Sequence[Document], task: Task, run: Run
 ) -> tuple[Linear | Majority, dict[str, object]]:
     """The model and what the manifest says of how it was chosen. Of equal trials the smaller C stands."""
+    gold = _gold(train, task)
     if spec.model == "majority":
-        return fit_majority(_gold(train, labels), labels), {}
+        return fit_majority(gold, task.labels, task.kind), {}
     prepared = prepare([document.text for document in train], spec.features, binary=spec.model == "nb-svm")
-    gold = _gold(train, labels)
     run.check_stop()
     if spec.C != "dev":
         c = spec.C if spec.C is not None else PUBLISHED_C[spec.model]
-        model = _fit(spec, prepared, gold, labels, c)
+        model = _fit(spec, prepared, gold, task, c)
         run.progress(1, 1, "fits")
         return model, {"C": c, "dev_labels_used": 0}
     if not dev:
         raise DataError('C = "dev" needs dev labels and the subset has none; set C, or leave it out')
     best: Linear | None = None
     trials: list[dict[str, float]] = []
-    dev_gold, dev_texts = _gold(dev, labels), [document.text for document in dev]
+    dev_gold, dev_texts = _gold(dev, task), [document.text for document in dev]
+    decided = labelling(task.kind).decided
     for done, c in enumerate(GRID, 1):
-        model = _fit(spec, prepared, gold, labels, c)
-        score = macro_f1(dev_gold, model.predict_proba(dev_texts).argmax(1), len(labels))
+        model = _fit(spec, prepared, gold, task, c)
+        score = macro_f1(dev_gold, decided(model.predict_proba(dev_texts)), len(task.labels))
         if best is None or score > max(trial["macro_f1"] for trial in trials):
             best = model
             chosen = c
@@ -87,13 +89,12 @@ def _choose(
     return best, {"C": chosen, "trials": trials, "dev_labels_used": len(dev)}
 
 
-def _fit(spec: BaselineSpec, train: Prepared, gold: np.ndarray, labels: Sequence[str], c: float) -> Linear:
+def _fit(spec: BaselineSpec, train: Prepared, gold: np.ndarray, task: Task, c: float) -> Linear:
     if spec.model == "tfidf-lr":
-        return fit_tfidf_lr(train, gold, labels, c)
-    return fit_nb_svm(train, gold, labels, c, spec.beta)
+        return fit_tfidf_lr(train, gold, task.labels, c, task.kind)
+    return fit_nb_svm(train, gold, task.labels, c, spec.beta, task.kind)
 
 
-def _gold(documents: Sequence[Document], labels: Sequence[str]) -> np.ndarray:
-    """(documents,) label indices."""
-    place = {label: k for k, label in enumerate(labels)}
-    return np.asarray([place[str(document.label)] for document in documents], dtype=np.int64)
+def _gold(documents: Sequence[Document], task: Task) -> np.ndarray:
+    """The documents' targets."""
+    return labelling(task.kind).targets((str(document.label) for document in documents), task.labels)

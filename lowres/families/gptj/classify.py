@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from lowres.artifacts import Run, read_json, write_json
+from lowres.cards import TaskKind
 from lowres.families.gptj.checkpoints.configuration import read_config
 from lowres.families.gptj.data import shape_of
 from lowres.families.gptj.huggingface import read_params, save_lm
@@ -116,6 +117,11 @@ class GptjClassifier:
     tokenizer: Tokenizer
     head: LogisticHead
     max_tokens: int
+
+    @property
+    def kind(self) -> TaskKind:
+        """One label a text; spec.FAMILY declares no other kind."""
+        return "classification"
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """(texts, labels) float32, rows sum to 1."""

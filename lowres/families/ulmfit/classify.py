@@ -10,11 +10,14 @@ from fastai.text.models.core import PoolingLinearClassifier, SentenceEncoder, Se
 from torch import Tensor
 
 from lowres.artifacts import read_json, write_json
+from lowres.cards import TaskKind
 from lowres.families.ulmfit.config import LmConfig, Shape, read_config
 from lowres.families.ulmfit.data import pad_chunks
 from lowres.families.ulmfit.models import lower_products
+from lowres.families.ulmfit.outputs import output
 from lowres.families.ulmfit.saved import build_encoder, product_dtype, put_weights, save_weights
 from lowres.families.ulmfit.tensors import read_tensors
+from lowres.labels import labelling
 from lowres.tokenizers.base import Tokenizer, load_tokenizer
 from lowres.training.calibration import tempered
 
@@ -97,15 +100,17 @@ class UlmfitClassifier:
     """A trained classifier (lowres.training.classifier.Classifier). models: configuration and network by direction."""
 
     def __init__(self, models: Sequence[tuple[LmConfig, SequentialRNN]], tokenizer: Tokenizer, shape: Shape):
-        self.models, self.tokenizer, self.shape, self.labels = models, tokenizer, shape, shape.labels
+        self.models, self.tokenizer, self.shape = models, tokenizer, shape
+        self.labels = shape.labels
+        self.kind: TaskKind = shape.kind
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
-        """(len(texts), labels) float32, rows sum to 1."""
+        """(len(texts), labels) float32; where a text has one label, rows sum to 1."""
         total = np.zeros((len(texts), len(self.labels)), np.float64)
         for config, model in self.models:
             encoded = encode_texts(self.tokenizer, texts, backward=config.direction == "backward")
             total += self._probabilities(model, encoded)
-        return tempered(total / len(self.models), self.shape.temperature).astype(np.float32)
+        return tempered(total / len(self.models), self.shape.temperature, labelling(self.kind)).astype(np.float32)
 
     @torch.no_grad()
     def _probabilities(self, model: SequentialRNN, encoded: list[list[int]]) -> np.ndarray:
@@ -116,7 +121,7 @@ class UlmfitClassifier:
             rows = order[start : start + _ROWS]
             ids = pad_chunks([encoded[k] for k in rows], self.tokenizer.pad_id, self.shape.bptt)
             scores = model(ids.to(device))[0]
-            out[rows] = scores.double().softmax(1).cpu().numpy()
+            out[rows] = output(self.kind).probabilities(scores).cpu().numpy()
         return out
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from lowres.artifacts import Spec, read_json
+from lowres.cards import TaskKind
 from lowres.errors import DataError
 from lowres.families.ulmfit.spec import Network, Way
 from lowres.fingerprint import added_later
@@ -54,6 +55,8 @@ class Shape(Spec):
     drop_mult: float
     temperature: float = added_later(1.0, neutral=1.0, gt=0)
     """Log probabilities are divided by it, then made to sum to 1 again; the most probable label stays."""
+    kind: TaskKind = added_later("classification", neutral="classification")
+    """One label a text, or a set of them: softmax, or a sigmoid a label."""
 
 
 class ExportConfig(Spec):

@@ -140,7 +140,7 @@ class ClassifierBatches:
     def __init__(
         self,
         texts: Sequence[Sequence[int]],
-        labels: Sequence[int],
+        labels: Sequence[int] | np.ndarray,
         batch_size: int,
         *,
         seed: int | None,
@@ -149,7 +149,8 @@ class ClassifierBatches:
         device: str = "cpu",
         redraw: Callable[[int], Sequence[Sequence[int]]] | None = None,
     ):
-        """texts: ids of each text, at least one. With seed None: by length, always (for validation).
+        """texts: ids of each text, at least one. labels: their targets (lowres.labels). With seed None: by length,
+        always (for validation).
 
         redraw: the ids of an epoch, where the texts are cut anew in each.
         """

@@ -10,6 +10,7 @@ from lowres.artifacts import read_json, write_json
 from lowres.families.contract import Packing
 from lowres.families.ulmfit.config import ExportConfig, Shape, read_config
 from lowres.families.ulmfit.inference import Head, TorchEncoder
+from lowres.families.ulmfit.outputs import output
 from lowres.families.ulmfit.quantised import quantised
 from lowres.families.ulmfit.tensors import below, read_tensors
 
@@ -33,8 +34,8 @@ def export_classifier(source: Path, out: Path, packing: Packing) -> None:
         if packing.onnx:
             from lowres.families.ulmfit.onnx_graph import write_graph
 
-            head = Head.of(below(weights, "1."))
-            write_graph(out / f"{config.direction}.onnx", config, below(weights, _ENCODER), head)
+            head, operator = Head.of(below(weights, "1.")), output(shape.kind).operator
+            write_graph(out / f"{config.direction}.onnx", config, below(weights, _ENCODER), head, operator)
         TorchEncoder(config, below(weights, _ENCODER))  # KeyError here, and not at the first prediction
         packed = quantised(weights, _ENCODER) if packing.int8 else weights
         written |= {f"{config.direction}.{name}": tensor for name, tensor in packed.items()}

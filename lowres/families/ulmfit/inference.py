@@ -15,12 +15,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lowres.artifacts import read_json
+from lowres.cards import TaskKind
 from lowres.errors import DataError
 from lowres.families.ulmfit.compiled import lstm_once, pool_once
 from lowres.families.ulmfit.config import ExportConfig, LmConfig, Shape, state_widths
 from lowres.families.ulmfit.kernels.load import has_kernels
+from lowres.families.ulmfit.outputs import output
 from lowres.families.ulmfit.quantised import Int8Product, Int8Rows
 from lowres.families.ulmfit.tensors import below, read_tensors
+from lowres.labels import labelling
 from lowres.tokenizers.base import Tokenizer, load_tokenizer
 from lowres.training.calibration import tempered
 
@@ -235,21 +238,24 @@ class ExportedClassifier:
     """An exported classifier (lowres.training.classifier.Classifier). models: configuration, encoder and head."""
 
     def __init__(self, models: Sequence[tuple[LmConfig, Encoder, Head]], tokenizer: Tokenizer, shape: Shape):
-        self.models, self.tokenizer, self.shape, self.labels = models, tokenizer, shape, shape.labels
+        self.models, self.tokenizer, self.shape = models, tokenizer, shape
+        self.labels = shape.labels
+        self.kind: TaskKind = shape.kind
 
     @torch.inference_mode()
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
-        """(len(texts), labels) float32, rows sum to 1."""
+        """(len(texts), labels) float32; where a text has one label, rows sum to 1."""
         encoded = self.tokenizer.encode(texts)
         order = sorted(range(len(texts)), key=lambda k: -len(encoded[k]))
         total = np.zeros((len(texts), len(self.labels)), np.float64)
+        probabilities = output(self.kind).probabilities
         for config, encoder, head in self.models:
             step = -1 if config.direction == "backward" else 1
             for start in range(0, len(order), ROWS):
                 rows = order[start : start + ROWS]
                 ids = [[self.tokenizer.bos_id, *encoded[k][::step]] for k in rows]
-                total[rows] += head(pooled(encoder, ids, self.shape)).double().softmax(1).numpy()
-        return tempered(total / len(self.models), self.shape.temperature).astype(np.float32)
+                total[rows] += probabilities(head(pooled(encoder, ids, self.shape))).numpy()
+        return tempered(total / len(self.models), self.shape.temperature, labelling(self.kind)).astype(np.float32)
 
 
 def load(folder: Path) -> ExportedClassifier:

@@ -29,7 +29,7 @@ from fastai.learner import Learner, Recorder
 from fastai.text.learner import LMLearner, TextLearner
 
 from lowres.artifacts import Corpus, PackedTokens, Subset, Task
-from lowres.cards import validated
+from lowres.cards import TaskKind, validated
 from lowres.errors import DataError, RecipeError
 from lowres.families.contract import Packing
 from lowres.families.ulmfit.classify import save_direction, save_frame
@@ -41,7 +41,7 @@ from lowres.families.ulmfit.paths import choose
 from lowres.families.ulmfit.saved import build_lm, parameter_count, read_lm, write_lm
 from lowres.families.ulmfit.showing import show_labels, show_tokens
 from lowres.families.ulmfit.spec import DEFAULT_TUNE_EPOCHS, ClassifierSpec, PretrainSpec, TuneSpec, Way
-from lowres.families.ulmfit.stages import calibrate, prepare_classifier, prepare_lm
+from lowres.families.ulmfit.stages import calibrate, prepare_classifier, prepare_lm, shape_of
 from lowres.families.ulmfit.texts import Labelled, Pairs, labelled, lm_texts_of
 from lowres.packages import CARD, Kind, is_package, new_folder, open_package, write_manifest
 from lowres.text.normalise import Normalisation
@@ -124,6 +124,7 @@ def classifier_learner(
     dev: Pairs | Subset | None = None,
     labels: Sequence[str] | None = None,
     *,
+    kind: TaskKind | None = None,
     direction: Way | None = None,
     policy: TextPolicy | None = None,
     seed: int = 0,
@@ -137,6 +138,7 @@ def classifier_learner(
     train, dev: pairs (text, label) of raw texts, prepared by `policy`, which is saved with the classifier (if not said:
     NFC, 4,000 characters); or a Task and a Subset of it (none: the whole train and dev splits), which bring labels and
     policy. Without dev the training texts are watched. labels: the order of the probabilities, sorted if not given.
+    kind: "multi-label" where each pair's label is a list of labels; a Task brings its own.
     direction: which of two language models in the folder. settings: keys of a recipe's `classifier`; `epochs`,
     `last_epochs`, `min_steps`, `unfreezing` and `rate_factor` count in `phases` alone. Nothing is frozen.
     Raises RecipeError on a setting, DataError on data or a model that cannot be used.
@@ -145,13 +147,13 @@ def classifier_learner(
     wanted = {**settings, "direction": read_config(folder).direction, "seed": seed}
     spec = validated(ClassifierSpec, wanted, "classifier_learner")
     _early_stopping_is_a_callback(spec)
-    texts = labelled(train, dev, labels, policy)
-    shape = Shape(labels=texts.labels, bptt=spec.bptt, max_len=spec.max_len, drop_mult=spec.drop_mult)
+    texts = labelled(train, dev, labels, policy, kind)
+    shape = shape_of(spec, texts.labels, texts.kind)
     torch.manual_seed(seed)
     learn, config, cycles = prepare_classifier(folder, shape, (texts.train, texts.dev), spec, device)
     choose(config, device).use(learn.model)  # type: ignore[arg-type]
     tokenizer = load_tokenizer(folder / "tokenizer")
-    show_labels(learn.dls, tokenizer, texts.labels, backward=config.direction == "backward")
+    show_labels(learn.dls, tokenizer, texts.labels, texts.kind, backward=config.direction == "backward")
     origin = ClassifierOrigin(config, tokenizer, spec, tuple(cycles), shape, texts)
     return _for_notebooks(learn, origin, metrics, cbs)
 

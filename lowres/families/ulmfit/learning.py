@@ -15,12 +15,12 @@ from fastai.optimizer import Optimizer
 from fastai.text.learner import LMLearner, TextLearner
 from fastai.text.models.awdlstm import awd_lstm_clas_split, awd_lstm_lm_split
 from fastai.text.models.core import SequentialRNN
-from torch import Tensor
+from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.adamw import adamw
 
 from lowres.families.ulmfit.data import ClassifierBatches, LmBatches
-from lowres.families.ulmfit.models import LabelCrossEntropy, MixedSequential, TiedCrossEntropy
+from lowres.families.ulmfit.models import MixedSequential, TiedCrossEntropy
 from lowres.families.ulmfit.resume import Journal
 from lowres.families.ulmfit.scaling import LossScale
 from lowres.families.ulmfit.spec import ClassifierSettings, Optimisation
@@ -96,13 +96,13 @@ def lm_learner(model: MixedSequential, train: LmBatches, valid: LmBatches, spec:
 
 
 def classifier_learner(
-    model: SequentialRNN, train: ClassifierBatches, dev: ClassifierBatches, spec: ClassifierSettings, weights: Tensor
+    model: SequentialRNN, train: ClassifierBatches, dev: ClassifierBatches, spec: ClassifierSettings, loss: nn.Module
 ) -> TextLearner:
-    """A Learner for a classifier. weights: (labels,), of each label in the loss."""
+    """A Learner for a classifier. loss: of its scores and the batches' targets."""
     return TextLearner(
         _loaders(train, dev),
         model,
-        loss_func=LabelCrossEntropy(weight=weights, label_smoothing=spec.label_smoothing),
+        loss_func=loss,
         opt_func=fused_adam,
         lr=spec.lr,
         splitter=awd_lstm_clas_split,

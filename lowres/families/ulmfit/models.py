@@ -293,18 +293,6 @@ class TiedCrossEntropy(nn.Module):
         return probabilities.argmax(-1)
 
 
-class LabelCrossEntropy(nn.CrossEntropyLoss):
-    """The loss of a classifier; what fastai's get_preds makes of its scores beside it."""
-
-    def activation(self, scores: Tensor) -> Tensor:
-        """(texts, labels) probabilities."""
-        return scores.softmax(-1)
-
-    def decodes(self, probabilities: Tensor) -> Tensor:
-        """The most probable label of each text."""
-        return probabilities.argmax(-1)
-
-
 class MixedSequential(SequentialRNN):
     """fastai's SequentialRNN whose products run in `products`, weights and states in float32.
 

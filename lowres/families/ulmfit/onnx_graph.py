@@ -19,20 +19,23 @@ from lowres.families.ulmfit.inference import Head
 _OPSET, _IR = 17, 8  # of 2022: read by every onnxruntime since 1.12
 
 
-def write_graph(path: Path, config: LmConfig, weights: Mapping[str, Any], head: Head) -> None:
-    """Writes the float32 graph. weights: tensors by their names in the encoder. Raises DataError without onnx."""
+def write_graph(path: Path, config: LmConfig, weights: Mapping[str, Any], head: Head, operator: str) -> None:
+    """Writes the float32 graph. weights: tensors by their names in the encoder; operator: what makes probabilities of
+    scores. Raises DataError without onnx.
+    """
     try:
         import onnx
     except ImportError as error:
         raise DataError("--onnx needs onnx and onnxruntime: pip install 'lowres[onnx]'") from error
-    onnx.save(_Graph(config, {name: tensor.numpy() for name, tensor in weights.items()}, head).model(), str(path))
+    arrays = {name: tensor.numpy() for name, tensor in weights.items()}
+    onnx.save(_Graph(config, arrays, head, operator).model(), str(path))
 
 
 class _Graph:
     """Nodes and weights as they are added; every method returns the name of what its node gives."""
 
-    def __init__(self, config: LmConfig, weights: Mapping[str, np.ndarray], head: Head):
-        self.config, self.weights, self.head = config, weights, head
+    def __init__(self, config: LmConfig, weights: Mapping[str, np.ndarray], head: Head, operator: str):
+        self.config, self.weights, self.head, self.operator = config, weights, head, operator
         self.nodes: list[Any] = []
         self.constants: dict[str, np.ndarray] = {}
         self.outputs: list[tuple[str, int]] = []
@@ -137,7 +140,7 @@ class _Graph:
             inputs = [scores, self.constant(f"head_{k}", weight), self.constant(f"offset_{k}", shift)]
             scores = self.add("Gemm", inputs)
             scores = self.add("Relu", [scores]) if k == 0 else scores
-        self.add("Softmax", [scores], ["probabilities"], axis=-1)
+        self.add(self.operator, [scores], ["probabilities"])  # Softmax is over the last axis
 
 
 def _pooling() -> Any:

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from lowres.artifacts import read_json
+from lowres.cards import TaskKind
 from lowres.errors import DataError
 from lowres.families.ulmfit.config import ExportConfig, LmConfig, Shape, state_widths
+from lowres.labels import labelling
 from lowres.tokenizers.base import Tokenizer, load_tokenizer
 from lowres.training.calibration import tempered
 
@@ -17,16 +19,18 @@ class OnnxClassifier:
     """An exported classifier (lowres.training.classifier.Classifier). models: configuration and session, each."""
 
     def __init__(self, models: Sequence[tuple[LmConfig, Any]], tokenizer: Tokenizer, shape: Shape):
-        self.models, self.tokenizer, self.shape, self.labels = models, tokenizer, shape, shape.labels
+        self.models, self.tokenizer, self.shape = models, tokenizer, shape
+        self.labels = shape.labels
+        self.kind: TaskKind = shape.kind
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
-        """(len(texts), labels) float32, rows sum to 1. One text at a time."""
+        """(len(texts), labels) float32; where a text has one label, rows sum to 1. One text at a time."""
         total = np.zeros((len(texts), len(self.labels)), np.float64)
         for row, encoded in zip(total, self.tokenizer.encode(texts), strict=True):
             for config, session in self.models:
                 ids = [self.tokenizer.bos_id, *(encoded[::-1] if config.direction == "backward" else encoded)]
                 row += self._read(config, session, ids)
-        return tempered(total / len(self.models), self.shape.temperature).astype(np.float32)
+        return tempered(total / len(self.models), self.shape.temperature, labelling(self.kind)).astype(np.float32)
 
     def _read(self, config: LmConfig, session: Any, ids: list[int]) -> np.ndarray:
         """(labels,): the graph's answer behind the last piece; pieces before the last `max_len` tokens pool nothing."""

@@ -5,13 +5,16 @@ from copy import copy
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from fastai.data.core import DataLoaders
 from fastai.torch_core import display_df
 from fastcore.imports import in_notebook
 from torch import Tensor
 
+from lowres.cards import TaskKind
 from lowres.families.ulmfit.data import ClassifierBatches, LmBatches
+from lowres.labels import labelling
 from lowres.tokenizers.base import Tokenizer
 
 _LONGEST = 150  # tokens of a text that are shown, as in fastai
@@ -77,9 +80,11 @@ def show_tokens(loaders: DataLoaders, tokenizer: Tokenizer, *, backward: bool) -
     _show(loaders, partial(_token_rows, tokenizer, backward))
 
 
-def show_labels(loaders: DataLoaders, tokenizer: Tokenizer, labels: Sequence[str], *, backward: bool) -> None:
-    """Lets a classifier's loaders be shown: text, label, predicted label."""
-    _show(loaders, partial(_label_rows, tokenizer, labels, backward))
+def show_labels(
+    loaders: DataLoaders, tokenizer: Tokenizer, labels: Sequence[str], kind: TaskKind, *, backward: bool
+) -> None:
+    """Lets a classifier's loaders be shown: text, label, predicted label; of label sets, as JSON."""
+    _show(loaders, partial(_label_rows, tokenizer, partial(labelling(kind).spelled, order=labels), backward))
 
 
 def _show(loaders: DataLoaders, rows: Rows) -> None:
@@ -98,18 +103,18 @@ def _token_rows(
 
 def _label_rows(
     tokenizer: Tokenizer,
-    labels: Sequence[str],
+    spelled: Callable[[np.ndarray], list[str]],
     backward: bool,
     inputs: Tensor,
     targets: Tensor,
     predicted: Tensor | None,
     most: int,
 ) -> list[dict[str, str]]:
+    most = min(most, len(inputs))
     columns = {"label": targets} | ({} if predicted is None else {"predicted": predicted})
-    return [
-        {"text": _text(tokenizer, backward, inputs[row])} | {name: labels[int(k[row])] for name, k in columns.items()}
-        for row in range(min(most, len(inputs)))
-    ]
+    shown = {name: spelled(column[:most].cpu().numpy()) for name, column in columns.items()}
+    texts = [_text(tokenizer, backward, inputs[row]) for row in range(most)]
+    return [{"text": text} | {name: of[row] for name, of in shown.items()} for row, text in enumerate(texts)]
 
 
 def _text(tokenizer: Tokenizer, backward: bool, row: Tensor) -> str:

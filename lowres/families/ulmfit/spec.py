@@ -149,7 +149,9 @@ class TuneSpec(TuneSettings):
 
 
 class ClassifierSettings(Spec):
-    """`classifier = {...}`: [last, max, mean] pooling, 50 units, softmax; one cycle for each group that is unfrozen."""
+    """`classifier = {...}`: [last, max, mean] pooling, 50 units, softmax (sigmoids for sets of labels); one cycle for
+    each group that is unfrozen.
+    """
 
     direction: Literal["forward", "backward", "both"] = "forward"
     """Which language models are used; "both" averages the probabilities of two classifiers."""
@@ -173,7 +175,8 @@ class ClassifierSettings(Spec):
     """Times AWD-LSTM's classifier dropouts: output .4, hidden .3, input .4, embedding .05, weight .5."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     balance: float = Field(default=0.0, ge=0, le=1)
-    """Weight of a label in the loss: its count to the power -balance. 0: every text counts the same."""
+    """Weight of a label in the loss: its count to the power -balance; of sets of labels, of a label that is there:
+    (texts without it / texts with it) to the power balance. 0: every text counts the same."""
     moms: tuple[float, float, float] = (0.8, 0.7, 0.8)
     clip: float = Field(default=1.0, gt=0)
     bptt: int = Field(default=72, ge=2)
@@ -343,6 +346,7 @@ FAMILY = Family(
     classifier=classifier,
     predict=PREDICT,
     loader="lowres.families.ulmfit.classify:load",
+    kinds=("classification", "multi-label"),
     generator="lowres.families.ulmfit.generate:load",
     exporter="lowres.families.ulmfit.export:export_classifier",
     package_loader="lowres.families.ulmfit.inference:load",

@@ -1,7 +1,6 @@
 """The stages of ULMFiT: pretrain or take a language model, score it, tune it on a task's texts, train a classifier."""
 
 import shutil
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from fastai.text.learner import LMLearner, TextLearner
 from fastai.text.models.core import SequentialRNN
 
 from lowres.artifacts import Corpus, Document, Manifest, PackedTokens, Run, Subset, Task, write_json
+from lowres.cards import TaskKind
 from lowres.errors import DataError
 from lowres.families.contract import EvaluateSpec, PredictSpec, ReadSpec
 from lowres.families.ulmfit.classify import behind_bos, build_classifier, encode_texts, load, save_direction, save_frame
@@ -28,6 +28,7 @@ from lowres.families.ulmfit.learning import (
     lm_learner,
 )
 from lowres.families.ulmfit.models import MixedSequential
+from lowres.families.ulmfit.outputs import output
 from lowres.families.ulmfit.paths import check_device, choose, set_products
 from lowres.families.ulmfit.resume import Journal, paths_for
 from lowres.families.ulmfit.saved import (
@@ -45,8 +46,8 @@ from lowres.families.ulmfit.spec import (
 )
 from lowres.families.ulmfit.tensors import below, read_tensors
 from lowres.fingerprint import file_sha256
+from lowres.labels import labelling
 from lowres.metrics.bits import held_out_texts
-from lowres.metrics.classification import label_indices
 from lowres.tokenizers.base import Tokenizer, load_tokenizer, sampler_of
 from lowres.training.calibration import fit_temperature
 from lowres.training.checkpoint import Checkpoints
@@ -137,7 +138,7 @@ def train_classifier(inputs: Mapping[str, Path], spec: ClassifierSpec, run: Run)
     train, dev = subset.documents(task, "train"), subset.documents(task, "dev")
     if not train:
         raise DataError("the subset has no labelled training texts; raise train_sizes")
-    shape = Shape(labels=task.labels, bptt=spec.bptt, max_len=spec.max_len, drop_mult=spec.drop_mult)
+    shape = shape_of(spec, task.labels, task.kind)
     ways = [way for way in ("forward", "backward") if f"lm_{way}" in inputs]
     facts: dict[str, Any] = {"tokens_seen": 0, "bytes_seen": 0, "parameters": 0, "labels_used": len(train)}
     size = sum(len(document.text.encode("utf-8")) for document in train)
@@ -157,11 +158,17 @@ def train_classifier(inputs: Mapping[str, Path], spec: ClassifierSpec, run: Run)
     run.note(**facts)
 
 
+def shape_of(spec: ClassifierSpec, labels: tuple[str, ...], kind: TaskKind) -> Shape:
+    """The shape of a classifier that is to be trained."""
+    return Shape(labels=labels, bptt=spec.bptt, max_len=spec.max_len, drop_mult=spec.drop_mult, kind=kind)
+
+
 def calibrate(folder: Path, shape: Shape, dev: Sequence[Document]) -> float:
     """Fits the temperature of the classifier in `folder` on dev and writes it there; 1 without dev texts."""
     probabilities = load(folder).predict_proba([document.text for document in dev])
-    gold = label_indices([str(document.label) for document in dev], shape.labels)
-    temperature = fit_temperature(probabilities, gold)
+    kind = labelling(shape.kind)
+    gold = kind.targets((str(document.label) for document in dev), shape.labels)
+    temperature = fit_temperature(probabilities, gold, kind)
     write_json(
         folder / "classifier.json", shape.model_copy(update={"temperature": temperature}).model_dump(mode="json")
     )
@@ -267,10 +274,10 @@ def prepare_classifier(
     loaders: list[ClassifierBatches] = []
     for documents, seed, redraw in ((train, spec.seed, again), (dev or train, None, None)):
         encoded = encode_texts(tokenizer, [document.text for document in documents], backward=backward)
-        numbers = [shape.labels.index(str(document.label)) for document in documents]
-        loaders.append(ClassifierBatches(encoded, numbers, spec.batch_size, seed=seed, redraw=redraw, **layout))
-    weights = _label_weights(train, shape.labels, spec.balance, device)
-    learn = classifier_learner(model.to(device), loaders[0], loaders[1], spec, weights)
+        targets = labelling(shape.kind).targets((str(document.label) for document in documents), shape.labels)
+        loaders.append(ClassifierBatches(encoded, targets, spec.batch_size, seed=seed, redraw=redraw, **layout))
+    loss = output(shape.kind).loss(loaders[0].labels, len(shape.labels), spec).to(device)
+    learn = classifier_learner(model.to(device), loaders[0], loaders[1], spec, loss)
     return learn, config, classifier_phases(spec, config.n_layers + 2, len(loaders[0]))
 
 
@@ -313,14 +320,6 @@ def classifier_phases(spec: ClassifierSpec, groups: int, steps_per_epoch: int) -
         Phase(-k, epochs, layer_rates(spec.lr / 2 ** (k - 1), spec.rate_factor, groups)) for k in range(1, groups - 1)
     ]
     return [*frozen, Phase(0, last, layer_rates(spec.lr / 2 ** (groups - 2), spec.rate_factor, groups))]
-
-
-def _label_weights(train: Sequence[Document], labels: Sequence[str], balance: float, device: str) -> torch.Tensor:
-    """(labels,) float32, mean 1 over the training texts."""
-    counts = Counter(document.label for document in train)
-    raw = np.array([max(counts[label], 1) ** -balance for label in labels])
-    mean = sum(raw[k] * counts[label] for k, label in enumerate(labels)) / len(train)
-    return torch.tensor(raw / mean, dtype=torch.float32, device=device)
 
 
 def packed_documents(packed: PackedTokens, split: str) -> Documents:

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from lowres.artifacts import Corpus, Document, Manifest, PackedTokens, Subset, Task
+from lowres.cards import TaskKind
 from lowres.errors import DataError
 from lowres.families.ulmfit.spec import PretrainSpec, TuneSpec
 from lowres.families.ulmfit.stages import LmTexts, held_back, lm_texts, packed_documents
+from lowres.labels import labelling, spelled_set
 from lowres.text.normalise import Normalisation, normalise
 from lowres.tokenizers.base import Tokenizer
 from lowres.training.classifier import TextPolicy
 
 Pairs = Sequence[tuple[str, Any]]
-"""Texts with their labels."""
+"""Texts with their labels; of label sets, with lists of them."""
 
 _MAX_CHARS = 4000  # of a text that is labelled, as in a recipe's [budget]
 
@@ -79,30 +81,47 @@ class Labelled:
     dev: tuple[Document, ...]
     labels: tuple[str, ...]
     policy: TextPolicy
+    kind: TaskKind = "classification"
 
 
 def labelled(
-    train: Pairs | Task, dev: Pairs | Subset | None, labels: Sequence[str] | None, policy: TextPolicy | None
+    train: Pairs | Task,
+    dev: Pairs | Subset | None,
+    labels: Sequence[str] | None,
+    policy: TextPolicy | None,
+    kind: TaskKind | None = None,
 ) -> Labelled:
     """Raises DataError where there is no training text, or a label is not among `labels`."""
     if isinstance(train, Task):
-        if labels is not None or policy is not None or not isinstance(dev, Subset | None):
+        if labels is not None or policy is not None or kind is not None or not isinstance(dev, Subset | None):
             raise DataError("classifier_learner: a Task has its labels and policy; beside it goes a Subset, or nothing")
         parts = [train.split(way) if dev is None else dev.documents(train, way) for way in ("train", "dev")]
-        return Labelled(*parts, train.labels, TextPolicy.of_task(train))  # type: ignore[arg-type]
+        return Labelled(*parts, train.labels, TextPolicy.of_task(train), train.kind)  # type: ignore[arg-type]
     if isinstance(dev, Subset):
         raise DataError("classifier_learner: a Subset goes with its Task; with pairs, dev is pairs too")
-    policy = policy or TextPolicy(max_chars=_MAX_CHARS)
-    parts = [_pairs(pairs or (), split, policy) for split, pairs in (("train", train), ("dev", dev))]
-    found = sorted({str(document.label) for document in parts[0]})
+    policy, kind = policy or TextPolicy(max_chars=_MAX_CHARS), kind or "classification"
+    parts = [_pairs(pairs or (), split, policy, kind) for split, pairs in (("train", train), ("dev", dev))]
+    named = [(document, labelling(kind).names(str(document.label))) for part in parts for document in part]
+    found = sorted({name for document, names in named if document.split == "train" for name in names})
     known = tuple(str(label) for label in (found if labels is None else labels))
-    for document in (*parts[0], *parts[1]):
-        if document.label not in known:
-            raise DataError(f"classifier_learner: {document.split} has the label {document.label!r}; known: {known}")
+    for document, names in named:
+        if strangers := [name for name in names if name not in known]:
+            raise DataError(f"classifier_learner: {document.split} has the label {strangers[0]!r}; known: {known}")
     if not parts[0]:
         raise DataError("classifier_learner: train has no texts")
-    return Labelled(parts[0], parts[1], known, policy)
+    return Labelled(parts[0], parts[1], known, policy, kind)
 
 
-def _pairs(pairs: Pairs, split: str, policy: TextPolicy) -> tuple[Document, ...]:
-    return tuple(Document(str(k), split, str(label), policy.apply(text)) for k, (text, label) in enumerate(pairs))
+def _pairs(pairs: Pairs, split: str, policy: TextPolicy, kind: TaskKind) -> tuple[Document, ...]:
+    """Raises DataError where a label is a list and should not be, or should be one and is not."""
+    documents = []
+    for k, (text, label) in enumerate(pairs):
+        several = isinstance(label, list | tuple | set | frozenset)
+        if several != labelling(kind).sets:
+            raise DataError(
+                f"classifier_learner: {split} has the label {label!r}; "
+                + ('several labels a text are kind="multi-label"' if several else "give each text a list of labels")
+            )
+        spelled = spelled_set(map(str, label)) if several else str(label)
+        documents.append(Document(str(k), split, spelled, policy.apply(text)))
+    return tuple(documents)
