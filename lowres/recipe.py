@@ -15,18 +15,17 @@ from lowres.cards import (
     TaskCard,
     TreebankCard,
     check_language,
-    faults,
     find_file,
     read_card,
     read_toml,
     unpinned,
-    validated,
 )
 from lowres.corpus.spec import Filters, Markup, Splits
 from lowres.errors import DataError, RecipeError
 from lowres.families import NAMES, family
 from lowres.families.contract import MethodBlock
 from lowres.families.presets import with_preset
+from lowres.faults import faults, validated
 from lowres.fingerprint import Spec
 from lowres.text.normalise import Normalisation
 from lowres.text.spec import Segmentation

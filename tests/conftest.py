@@ -33,6 +33,21 @@ REPOSITORY = Path(__file__).parents[1]
 guard_torchvision()  # before any test imports transformers, which remembers whether torchvision is there
 
 
+_LONGEST = ("quickstart", "experiment", "ulmfit", "gptj", "corpus")
+"""Folders of tests that take longest; they are begun first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A folder's tests run in one process, for they share costly fixtures; the longest folders are begun first."""
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        item.add_marker(pytest.mark.xdist_group(folder))
+        return _LONGEST.index(folder) if folder in _LONGEST else len(_LONGEST)
+
+    items.sort(key=place)
+
+
 @dataclass(frozen=True)
 class Place:
     """A folder with a store and runs of its own, and what was printed when a recipe was run there."""

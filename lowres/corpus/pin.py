@@ -9,9 +9,10 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
-from lowres.cards import CardFile, CorpusCard, read_toml, validated, write_card
+from lowres.cards import CardFile, CorpusCard, read_toml, write_card
 from lowres.download import Patience, read_text
 from lowres.errors import DataError
+from lowres.faults import validated
 from lowres.wikipedias import Edition
 
 DUMPS = "https://dumps.wikimedia.org"

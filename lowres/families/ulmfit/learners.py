@@ -29,7 +29,7 @@ from fastai.learner import Learner, Recorder
 from fastai.text.learner import LMLearner, TextLearner
 
 from lowres.artifacts import Corpus, PackedTokens, Subset, Task
-from lowres.cards import TaskKind, validated
+from lowres.cards import TaskKind
 from lowres.errors import DataError, RecipeError
 from lowres.families.contract import Packing
 from lowres.families.ulmfit.classify import save_direction, save_frame
@@ -43,6 +43,7 @@ from lowres.families.ulmfit.showing import show_labels, show_tokens
 from lowres.families.ulmfit.spec import DEFAULT_TUNE_EPOCHS, ClassifierSpec, PretrainSpec, TuneSpec, Way
 from lowres.families.ulmfit.stages import calibrate, prepare_classifier, prepare_lm, shape_of
 from lowres.families.ulmfit.texts import Labelled, Pairs, labelled, lm_texts_of
+from lowres.faults import validated
 from lowres.packages import CARD, Kind, is_package, new_folder, open_package, write_manifest
 from lowres.text.normalise import Normalisation
 from lowres.tokenizers.base import Tokenizer, load_tokenizer
