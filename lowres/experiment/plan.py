@@ -152,6 +152,7 @@ def make_plan(loaded: LoadedRecipe, until: str | None = None) -> Plan:
         unlabelled=recipe.budget.unlabelled,
         gpt2=_gpt2_node(loaded, raw),
         words=words,
+        prompts={card.name: card.prompts for card, _ in loaded.tasks},
     )
     models: dict[str, LanguageModel] = {}
     for name, method in recipe.methods.items():

@@ -20,6 +20,7 @@ from lowres.families.contract import (
 )
 from lowres.families.gptj.checkpoints.layout import INDEX, find_layout
 from lowres.fingerprint import added_later, file_sha256, fingerprint
+from lowres.prompts import Prompt
 from lowres.tokenizers.spec import packed
 
 Precision = Literal["float32", "bfloat16"]
@@ -107,11 +108,17 @@ class TuneSpec(Optimisation):
 
 
 class ClassifierSettings(Spec):
-    """How the language model becomes a classifier; both arms read the masked concat of last, max and mean state."""
+    """How the language model becomes a classifier; all but "prompt" read the concat of last, max and mean state."""
 
-    arm: Literal["head", "full", "lora"] = "full"
+    arm: Literal["head", "full", "lora", "prompt"] = "full"
     """"head": logistic regression on frozen features. "full": all weights are trained with a linear head. "lora": a
-    low-rank adapter is."""
+    low-rank adapter is. "prompt": nothing is; the label whose word goes on best with the text."""
+    prompt: str | None = added_later(None, neutral=None)
+    """prompt: which of the task card's `[[prompts]]`. Unset: the one with the best dev macro-F1."""
+    shots: int = added_later(0, neutral=0, ge=0)
+    """prompt: examples from the subset in front of the text, as many as fit the context."""
+    calibrate: bool = added_later(True, neutral=True)
+    """prompt: probabilities are divided by those without content (Zhao et al. 2021)."""
     lora: Lora = added_later(Lora(), neutral=Lora())
     """lora: the adapter."""
     max_tokens: int = Field(default=2048, ge=8)
@@ -137,6 +144,16 @@ class ClassifierSpec(ClassifierSettings):
     """What `gptj.train_classifier` trains."""
 
     seed: int
+
+
+class PromptSpec(Spec):
+    """What `gptj.choose_prompt` chooses from."""
+
+    prompts: tuple[Prompt, ...]
+    shots: int
+    calibrate: bool
+    seed: int
+    """Of the examples."""
 
 
 class LmSettings(Architecture, Optimisation):
@@ -176,8 +193,11 @@ class GptjMethod(MethodBlock):
         idle = self.lm.model_fields_set - {"held_out_bytes"}
         if self.init not in ("pretrain", "random") and idle:
             raise ValueError(f"lm.{sorted(idle)[0]} has no effect where init is a folder; its config.json decides")
-        if self.classifier.arm != "lora" and "lora" in self.classifier.model_fields_set:
-            raise ValueError(f'classifier.lora has no effect where classifier.arm is "{self.classifier.arm}"')
+        of_arm = {"lora": {"lora"}, "prompt": {"prompt", "shots", "calibrate"}}
+        arm, named = self.classifier.arm, self.classifier.model_fields_set - {"arm"}
+        elsewhere = {key for other, keys in of_arm.items() if other != arm for key in keys}
+        if idle := sorted(named - of_arm["prompt"] if arm == "prompt" else named & elsewhere):
+            raise ValueError(f'classifier.{idle[0]} has no effect where classifier.arm is "{arm}"')
         return self
 
 
@@ -189,6 +209,7 @@ TUNE_LM = Stage("gptj.tune_lm", 1, "gptj", "lowres.families.gptj.stages:tune_lm"
 TRAIN_CLASSIFIER = Stage(
     "gptj.train_classifier", 1, "gptj", "lowres.families.gptj.stages:train_classifier", ClassifierSpec
 )
+CHOOSE_PROMPT = Stage("gptj.choose_prompt", 1, "gptj", "lowres.families.gptj.choose:choose_prompt", PromptSpec)
 PREDICT = Stage("gptj.predict", 1, "gptj", "lowres.families.gptj.stages:predict", PredictSpec)
 
 _DEFAULT_TUNE_EPOCHS = 3.0
@@ -227,8 +248,26 @@ def classifier(method: GptjMethod, shared: Shared, task: Node, subset: Node, see
         settings["epochs"] = epochs
         inputs = {"lm": weights, "task": task} | ({"subset": subset} if shared.unlabelled == "subset" else {})
         weights = Node(TUNE_LM, TuneSpec(**settings, seed=shared.lm_seed), inputs)
+    if method.classifier.arm == "prompt":
+        spec = _prompt_spec(method.classifier, shared, str(getattr(task.spec, "name", "")), seed)
+        return Node(CHOOSE_PROMPT, spec, {"lm": weights, "task": task, "subset": subset})
     spec = ClassifierSpec(**picked(method.classifier, ClassifierSpec), seed=seed)
     return Node(TRAIN_CLASSIFIER, spec, {"lm": weights, "task": task, "subset": subset})
+
+
+def _prompt_spec(settings: ClassifierSettings, shared: Shared, task: str, seed: int) -> PromptSpec:
+    """The prompts of a task that are tried. Raises RecipeError where its card has none, or none of that name."""
+    prompts = shared.prompts.get(task, ())
+    if not prompts:
+        raise RecipeError(
+            f'{task}: its card has no [[prompts]], which classifier.arm = "prompt" needs; write some there'
+        )
+    chosen = tuple(prompt for prompt in prompts if settings.prompt in (None, prompt.name))
+    if not chosen:
+        names = ", ".join(prompt.name for prompt in prompts)
+        raise RecipeError(f"classifier.prompt is {settings.prompt!r}; the card of {task} has {names}")
+    drawn = seed if settings.shots else 0  # without examples all seeds are one classifier
+    return PromptSpec(prompts=chosen, shots=settings.shots, calibrate=settings.calibrate, seed=drawn)
 
 
 def _tokenizer(method: GptjMethod, shared: Shared) -> Node | None:
@@ -286,6 +325,6 @@ FAMILY = Family(
     language_model=language_model,
     classifier=classifier,
     predict=PREDICT,
-    loader="lowres.families.gptj.classify:load",
+    loader="lowres.families.gptj.loading:load",
     generator="lowres.families.gptj.generate:load",
 )
