@@ -1,4 +1,7 @@
-import jax.numpy as jnp
+from dataclasses import replace
+from functools import partial
+
+import jax
 import numpy as np
 import pytest
 
@@ -18,9 +21,12 @@ from lowres.training.classifier import TextPolicy
 from lowres.training.head import softmax
 
 PLAIN = Prompt(
-    name="plain", language="eng", template="{text}\nIt is {label}.", labels={"good": ("lovely", "fine"), "bad": "dreadful"}
+    name="plain",
+    language="eng",
+    template="{text}\nIt is {label}.",
+    labels={"good": ("lovely", "fine"), "bad": "dreadful"},
 )
-SHORT = Prompt(name="short", language="eng", template="{text} {label}", labels={"good": "good", "bad": "bad"})
+SHORT = PLAIN.model_copy(update={"name": "short", "template": "{text} {label}"})  # the same words: compiled once
 TEXTS = ["The river of Riga is", "The old bridge", "Ludza"]
 
 
@@ -28,16 +34,19 @@ TEXTS = ["The river of Riga is", "The old bridge", "Ludza"]
 def classifier(rooms):
     """Random weights, larger than usual so that probabilities differ, with 20 rows beyond the tokenizer."""
     tokenizer = load_tokenizer(rooms / "tokenizer")
-    config = Config(tokenizer.vocab_size + 20, 96, 1, 32, 2, 8)
+    config = Config(tokenizer.vocab_size + 20, 256, 1, 32, 2, 8)
     params = {name: 3 * array if name in ("wte", "head") else array for name, array in init(config, 4).items()}
     policy = TextPolicy(normalisation=Normalisation(), max_chars=500)
     return PromptClassifier(("bad", "good"), params, config, tokenizer, PLAIN, policy)
 
 
 def with_shots(classifier, *examples):
-    from dataclasses import replace
-
     return replace(classifier, shots=tuple(classifier.write_out(text, label) for text, label in examples))
+
+
+@partial(jax.jit, static_argnames=("config",))
+def whole_row(params, row, config):
+    return logits(params, hidden(params, row, config))[0]
 
 
 def in_one_go(classifier, text, word):
@@ -48,8 +57,7 @@ def in_one_go(classifier, text, word):
     assert whole[: len(read)] == read
     row = np.zeros((1, classifier.config.n_ctx), np.int32)
     row[0, : len(whole)] = whole
-    scores = np.array(logits(classifier.params, hidden(classifier.params, jnp.asarray(row), classifier.config))[0])
-    scores = scores[:, : tokenizer.vocab_size]
+    scores = np.array(whole_row(classifier.params, row, classifier.config))[:, : tokenizer.vocab_size]
     log_p = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
     return sum(log_p[place - 1, whole[place]] for place in range(len(read), len(whole))) / len(word)
 
@@ -60,7 +68,10 @@ def test_label_words_score_as_if_each_row_were_read_whole(classifier, examples):
     asked = ready.ask(TEXTS)
     assert min(len(word) for one in asked for word in one.words) < max(len(word) for one in asked for word in one.words)
     expected = [
-        [in_one_go(ready, text, "dreadful"), np.log(np.mean(np.exp([in_one_go(ready, text, w) for w in PLAIN.words("good")])))]
+        [
+            in_one_go(ready, text, "dreadful"),
+            np.log(np.mean(np.exp([in_one_go(ready, text, w) for w in PLAIN.words("good")]))),
+        ]
         for text in TEXTS
     ]
     np.testing.assert_allclose(ready.label_scores(asked), expected, rtol=1e-5, atol=1e-6)
@@ -75,23 +86,25 @@ def test_calibration_divides_by_what_is_said_without_content(classifier):
 
 
 def test_a_long_text_loses_its_end_and_not_its_label(classifier):
-    (whole,), (cut,) = classifier.ask(["The lake"]), classifier.ask(["The lake " * 200])
+    (whole,), (cut,) = classifier.ask(["The lake"]), classifier.ask(["The lake " * 400])
     longest = len(cut.prefix) + max(map(len, cut.words))
-    assert classifier.config.n_ctx - 8 <= longest <= classifier.config.n_ctx
+    assert classifier.config.n_ctx - 16 <= longest <= classifier.config.n_ctx
     assert cut.cut > 300 and whole.cut == 0 and cut.words == whole.words
     assert cut.prefix[-2:] == whole.prefix[-2:]
-    with pytest.raises(DataError, match="alone takes .* tokens, and the model looks back 96"):
-        with_shots(classifier, *[("A long way to the river", "good")] * 9).ask(["x"])
+    with pytest.raises(DataError, match="alone takes .* tokens, and the model looks back 256"):
+        with_shots(classifier, *[("A long way to the river", "good")] * 20).ask(["x"])
 
 
 def test_examples_are_balanced_drawn_by_seed_and_fit(classifier):
-    train = [Document(f"d{k}", "train", ("good", "bad")[k % 2], f"Lake {k}") for k in range(20)]
-    train.append(Document("long", "train", "good", "The lake " * 200))
+    train = [
+        Document(f"d{k}", "train", ("good", "bad")[k % 2], f"Lake {k} near the old market of Riga") for k in range(20)
+    ]
+    train.append(Document("long", "train", "good", "The lake " * 400))
     two, again, other = (choose.draw_shots(classifier, train, 2, seed) for seed in (0, 0, 1))
     assert two == again != other and {one.label for one in two} == {"good", "bad"}
-    many = choose.draw_shots(classifier, train, 15, 0)
+    many = choose.draw_shots(classifier, train, 18, 0)
     labels = [one.label for one in many]
-    assert many[:2] == two and 2 < len(many) < 15 and abs(labels.count("good") - labels.count("bad")) <= 1
+    assert many[:2] == two and 2 < len(many) < 18 and abs(labels.count("good") - labels.count("bad")) <= 1
     assert "long" not in {one.id for one in many}
     ready = with_shots(classifier, *((one.text, str(one.label)) for one in many))
     assert not any(one.cut for one in ready.ask([one.text for one in train[:20]]))
@@ -99,11 +112,11 @@ def test_examples_are_balanced_drawn_by_seed_and_fit(classifier):
 
 def test_the_prompt_is_chosen_on_dev_and_predicts_alike_when_read_again(rooms, classifier, new_run, tmp_path):
     save_lm(tmp_path, classifier.params, classifier.config, classifier.tokenizer)
-    run, spec = new_run(), PromptSpec(prompts=(PLAIN, SHORT), shots=2, calibrate=True, seed=0)
+    run, spec = new_run(), PromptSpec(prompts=(PLAIN, SHORT), shots=0, calibrate=True, seed=0)
     choose.choose_prompt({"lm": tmp_path, "task": rooms / "task", "subset": rooms / "subset"}, spec, run)
     scores = run.facts["prompts"]
     assert set(scores) == {"plain", "short"} and run.facts["prompt"] == max(scores, key=scores.__getitem__)
-    assert len(run.facts["shots"]) == 2 and all(name.startswith("train-") for name in run.facts["shots"])
+    assert run.facts["shots"] == [] and run.facts["parameters_trained"] == 0 < run.facts["tokens_seen"]
     predicted = new_run()
     stages.predict({"classifier": run.out, "task": rooms / "task"}, PredictSpec(), predicted)
     rows = Predictions(predicted.out).table().to_pylist()
@@ -122,8 +135,6 @@ def test_the_prompt_is_chosen_on_dev_and_predicts_alike_when_read_again(rooms, c
 
 
 def test_prompts_stand_in_the_classifiers_name_and_not_in_the_tasks():
-    from dataclasses import replace
-
     from test_gptj_spec import FAMILY, SUBSET, chain, method, shared
 
     from lowres.artifacts import Node
