@@ -58,6 +58,7 @@ def in_one_go(classifier, text, word):
     row = np.zeros((1, classifier.config.n_ctx), np.int32)
     row[0, : len(whole)] = whole
     scores = np.array(whole_row(classifier.params, row, classifier.config))[:, : tokenizer.vocab_size]
+    scores[:, tokenizer.pad_id] = -np.inf
     log_p = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
     return sum(log_p[place - 1, whole[place]] for place in range(len(read), len(whole))) / len(word)
 

@@ -125,8 +125,10 @@ class PromptClassifier:
         return result
 
     def _spare(self) -> np.ndarray:
-        """Of (V,), bool: the rows beyond the tokenizer, which no text can go on with."""
-        return np.arange(self.config.vocab_size) >= self.tokenizer.vocab_size
+        """Of (V,), bool: padding and the rows beyond the tokenizer, which no text can go on with."""
+        spare = np.arange(self.config.vocab_size) >= self.tokenizer.vocab_size
+        spare[self.tokenizer.pad_id] |= self.tokenizer.pad_id != self.tokenizer.bos_id
+        return spare
 
     def calibrated(self) -> "PromptClassifier":
         """With the prior of the inputs without content."""
