@@ -147,7 +147,9 @@ def prompt_table(results: Results, task: str) -> Table:
         *number_columns("Prompts", "Mean", "Least", "Greatest"),
         *text_columns("Chosen"),
     )
-    note = "Macro-F1 on dev texts, over prompts, subsets and seeds. The prompt is chosen there, and scored on test alone."
+    note = (
+        "Macro-F1 on dev texts, over prompts, subsets and seeds. The prompt is chosen there, and scored on test alone."
+    )
     return Table(f"Prompts on {task}", columns, tuple(rows), (note,))
 
 

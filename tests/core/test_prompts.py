@@ -1,7 +1,8 @@
 import pytest
 
-from lowres.cards import TaskCard, find_file, read_toml, validated
+from lowres.cards import TaskCard, find_file, read_toml
 from lowres.errors import RecipeError
+from lowres.faults import validated
 from lowres.prompts import Prompt
 
 SENTIMENT = read_toml(find_file("corpora", "vi/uit_vsfc_sentiment"))

@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 
 from lowres.artifacts import read_json, write_json
+from lowres.cards import TaskKind
 from lowres.errors import DataError
 from lowres.families.gptj.cache import Cache, empty_cache, read_branches, read_on
 from lowres.families.gptj.classify import BATCH_TOKENS
@@ -67,6 +68,11 @@ class PromptClassifier:
     """Examples, written out; they stand before the text, a line break between them."""
     prior: tuple[float, ...] = ()
     temperature: float = 1.0
+
+    @property
+    def kind(self) -> TaskKind:
+        """One label a text."""
+        return "classification"
 
     @cached_property
     def words(self) -> tuple[str, ...]:
