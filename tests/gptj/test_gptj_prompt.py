@@ -63,9 +63,8 @@ def in_one_go(classifier, text, word):
     return sum(log_p[place - 1, whole[place]] for place in range(len(read), len(whole))) / len(word)
 
 
-@pytest.mark.parametrize("examples", [[], [("A fine day in Balvi", "good"), ("A bad lake", "bad")]])
-def test_label_words_score_as_if_each_row_were_read_whole(classifier, examples):
-    ready = with_shots(classifier, *examples)
+def test_label_words_score_as_if_each_row_were_read_whole(classifier):
+    ready = with_shots(classifier, ("A fine day in Balvi", "good"), ("A bad lake", "bad"))
     asked = ready.ask(TEXTS)
     assert min(len(word) for one in asked for word in one.words) < max(len(word) for one in asked for word in one.words)
     expected = [

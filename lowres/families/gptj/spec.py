@@ -338,7 +338,7 @@ def _in_another_language(method: GptjMethod, shared: Shared) -> Node:
     epochs = method.lm.epochs if "epochs" in method.lm.model_fields_set else 0.0
     for passes, alone in ((method.lm.embeddings_first, True), (epochs, False)):
         if passes:
-            settings = picked(method.lm, AdaptSpec) | {"epochs": passes}
+            settings: dict[str, Any] = {**picked(method.lm, AdaptSpec), "epochs": passes}
             adapt = AdaptSpec(**settings, embeddings_only=alone, seed=shared.lm_seed)
             inputs = {"lm": weights, "packed": packed(corpus, tokenizer), "tokenizer": tokenizer}
             weights = Node(ADAPT_LM, adapt, inputs)
