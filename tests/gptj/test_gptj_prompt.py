@@ -27,6 +27,7 @@ PLAIN = Prompt(
     labels={"good": ("lovely", "fine"), "bad": "dreadful"},
 )
 SHORT = PLAIN.model_copy(update={"name": "short", "template": "{text} {label}"})  # the same words: compiled once
+EXAMPLES = [("A fine day in Balvi", "good"), ("A bad lake", "bad")]
 TEXTS = ["The river of Riga is", "The old bridge", "Ludza"]
 
 
@@ -64,7 +65,7 @@ def in_one_go(classifier, text, word):
 
 
 def test_label_words_score_as_if_each_row_were_read_whole(classifier):
-    ready = with_shots(classifier, ("A fine day in Balvi", "good"), ("A bad lake", "bad"))
+    ready = with_shots(classifier, *EXAMPLES)
     asked = ready.ask(TEXTS)
     assert min(len(word) for one in asked for word in one.words) < max(len(word) for one in asked for word in one.words)
     expected = [
@@ -78,8 +79,9 @@ def test_label_words_score_as_if_each_row_were_read_whole(classifier):
 
 
 def test_calibration_divides_by_what_is_said_without_content(classifier):
-    free = softmax(classifier.label_scores(classifier.ask(["N/A", "[MASK]", ""]))).mean(axis=0)
-    plain, ready = classifier.predict_proba(TEXTS), classifier.calibrated().predict_proba(TEXTS)
+    shown = with_shots(classifier, *EXAMPLES)
+    free = softmax(shown.label_scores(shown.ask(["N/A", "[MASK]", ""]))).mean(axis=0)
+    plain, ready = shown.predict_proba(TEXTS), shown.calibrated().predict_proba(TEXTS)
     divided = plain / free
     np.testing.assert_allclose(ready, divided / divided.sum(axis=1, keepdims=True), rtol=1e-4)
     assert abs(plain - ready).max() > 1e-3
