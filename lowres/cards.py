@@ -16,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from lowres.errors import RecipeError, StoreError
 from lowres.faults import validated
 from lowres.fingerprint import Spec, added_later
+from lowres.prompts import Prompt, prompt_faults
 from lowres.templates import TemplateTable
 
 _PACKAGE = Path(__file__).parent
@@ -168,6 +169,15 @@ class TaskCard(Card):
     kind: TaskKind = "classification"
     layout: Layout
     carving: Carving = Carving()
+    prompts: tuple[Prompt, ...] = ()
+
+    @model_validator(mode="after")
+    def _prompts_fit(self) -> "TaskCard":
+        for prompt in self.prompts:
+            check_language(prompt.language)
+        if found := prompt_faults(self.prompts, self.layout.names):
+            raise ValueError(f"prompts: {'; '.join(found)}")
+        return self
 
     @model_validator(mode="after")
     def _layout_fits_the_kind(self) -> "TaskCard":

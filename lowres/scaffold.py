@@ -26,6 +26,7 @@ def new_language(code: str, source: str, dump: Path | None, tasks: list[str], ov
     from_path = find_file("recipes", source)
     content = read_toml(from_path)
     content.update(name=f"{short}-{from_path.stem}", language=edition.iso, corpus=name, tasks=list(tasks))
+    content["methods"] = {method: block for method, block in content["methods"].items() if not _needs_prompts(block)}
     if not tasks:
         content.pop("train_sizes", None)
     for override in overrides:
@@ -43,6 +44,11 @@ def new_language(code: str, source: str, dump: Path | None, tasks: list[str], ov
     for path, text in files.items():
         write_card(path, text)
     return list(files)
+
+
+def _needs_prompts(block: dict[str, Any]) -> bool:
+    """Whether a method asks of task cards what a new one does not have: somebody who knows the language writes it."""
+    return block.get("classifier", {}).get("arm") == "prompt"
 
 
 def _without_wikipedia(iso: str, dump: Path | None) -> Edition:

@@ -152,6 +152,7 @@ def make_plan(loaded: LoadedRecipe, until: str | None = None) -> Plan:
         unlabelled=recipe.budget.unlabelled,
         gpt2=_gpt2_node(loaded, raw),
         words=words,
+        prompts={card.name: card.prompts for card, _ in loaded.tasks},
     )
     models: dict[str, LanguageModel] = {}
     for name, method in recipe.methods.items():
@@ -300,7 +301,7 @@ def _fertility_nodes(
 
 def _gpt2_node(loaded: LoadedRecipe, raw: dict[str, RawFile]) -> Node | None:
     """GPT-2's tokenizer, where a method asks for it."""
-    if not any(getattr(method, "tokenizer", None) == "gpt2" for method in loaded.recipe.methods.values()):
+    if not any(getattr(method, "needs_gpt2", False) for method in loaded.recipe.methods.values()):
         return None
     card, path = read_card(GPT2_CARD, TokenizerCard)
     files = {file.role: file for file in card.files}

@@ -54,6 +54,10 @@ class CellRecord(Record):
     language_model: str | None = None
     """Id of the LM's record, None for a family without one."""
     parameters: int | None = None
+    prompt: str | None = None
+    """Of a prompted classifier: the prompt that was chosen."""
+    prompts: dict[str, float] = {}
+    """Likewise: every prompt that was tried -> dev macro-F1."""
     artifacts: dict[str, str] = {}
     """role (classifier, predictions, scores, subset) -> artifact id."""
     settings: dict[str, Any] = {}

@@ -56,6 +56,7 @@ class RunFolder:
             "scores": cell.scores,
             "subset": cell.subset_node,
         }
+        made = self._facts(cell.classifier)
         record = CellRecord(
             cell=cell.id,
             attempt=number,
@@ -74,7 +75,7 @@ class RunFolder:
             cost=self._sum_of_costs(cell.classifier, cell.predictions),
             tuning=self._tuning_cost(cell.classifier),
             language_model=model.weights.id if model else None,
-            parameters=self._facts(cell.classifier).get("parameters"),
+            **{name: made[name] for name in ("parameters", "prompt", "prompts") if name in made},
             artifacts={role: node.id for role, node in nodes.items()},
             settings=method.model_dump(mode="json"),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -4,14 +4,15 @@ A family is a package under `families/` whose `spec.py` (pydantic alone, no fram
 experiment room builds its plan from these functions; the frameworks are imported by the workers only.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import Field
 
 from lowres.artifacts import Node, Spec, Stage
 from lowres.cards import TaskKind
+from lowres.prompts import Prompt
 
 
 class MethodBlock(Spec):
@@ -25,7 +26,7 @@ class Shared:
     """What the methods of a recipe share.
 
     corpus and tokenizer are None where a recipe names no corpus; words, a tokenizer of whole words, where it does not
-    say how words are told; gpt2 is the node of GPT-2's byte-level BPE.
+    say how words are told; gpt2 is the node of GPT-2's byte-level BPE. prompts: name of a task -> those of its card.
     """
 
     language: str
@@ -35,6 +36,7 @@ class Shared:
     unlabelled: Literal["subset", "train"]
     gpt2: Node | None = None
     words: Node | None = None
+    prompts: Mapping[str, tuple[Prompt, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ def to_markdown(results: Results, summary: Summary | None = None) -> str:
     for task in results.task_names:
         parts += [markdown_table(tables.score_table(summary, task, metric)) for metric in summary.metrics(task)]
         parts.append(markdown_table(tables.difference_table(summary, task)))
+        parts.append(markdown_table(tables.prompt_table(results, task)))
     for table in (tables.language_model_table(results), tables.cost_table(results), materials.task_table(results)):
         parts.append(markdown_table(table))
     parts += [markdown_table(materials.corpus_table(corpus)) for corpus in results.corpora]

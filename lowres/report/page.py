@@ -111,6 +111,7 @@ def _task_section(summary: Summary, number: int, task: str) -> Html:
             element("p", note, class_="note") if note else "",
             [table_html(tables.score_table(summary, task, metric)) for metric in summary.metrics(task)],
             table_html(tables.difference_table(summary, task)),
+            table_html(tables.prompt_table(summary.results, task)),
         ]
     )
 

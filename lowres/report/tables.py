@@ -1,5 +1,6 @@
 """The tables of a report, as text in cells, whatever they are then written to: page, Markdown or terminal."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -125,6 +126,31 @@ def difference_table(summary: Summary, task: str) -> Table:
     for one, other, apart in dict.fromkeys((d.method, d.other, d.also_differ) for d in ordered if d.also_differ):
         notes.append(f"{one} and {other} differ not only in their weights at the start but also in {', '.join(apart)}.")
     return Table(f"Differences on {task}", columns, rows, tuple(notes))
+
+
+def prompt_table(results: Results, task: str) -> Table:
+    """Of each prompted method at each train size: how far the prompts lie apart on dev, and which were chosen."""
+    rows = []
+    for method in results.methods:
+        for size in results.train_sizes(task):
+            here = [c for c in results.cells if (c.method, c.task, c.train_size) == (method, task, size) and c.prompts]
+            scores = [score for cell in here for score in cell.prompts.values()]
+            if not scores:
+                continue
+            chosen = Counter(str(cell.prompt) for cell in here).most_common()
+            names = ", ".join(name if len(chosen) == 1 else f"{name} ({times})" for name, times in chosen)
+            figures = (sum(scores) / len(scores), min(scores), max(scores))
+            numbers = (Cell(str(len(here[0].prompts))), *(Cell(fmt.score(figure)) for figure in figures))
+            rows.append((Cell(method), Cell(fmt.labels(size, here[0].labels_used)), *numbers, Cell(names)))
+    columns = (
+        *text_columns("Method", "Labels"),
+        *number_columns("Prompts", "Mean", "Least", "Greatest"),
+        *text_columns("Chosen"),
+    )
+    note = (
+        "Macro-F1 on dev texts, over prompts, subsets and seeds. The prompt is chosen there, and scored on test alone."
+    )
+    return Table(f"Prompts on {task}", columns, tuple(rows), (note,))
 
 
 def _difference_row(summary: Summary, task: str, difference: Comparison) -> tuple[Cell, ...]:

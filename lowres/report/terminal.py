@@ -33,6 +33,7 @@ def print_terminal(results: Results, console: Console, summary: Summary | None =
         stacked = len(results.train_sizes(task)) > _ONE_LINE_SIZES
         _print(console, tables.score_table(summary, task, "macro_f1"), stacked=stacked, details=True)
         _print(console, tables.difference_table(summary, task), _DIFFERENCE_COLUMNS, notes=False)
+        _print(console, tables.prompt_table(results, task), notes=False)
     _print(console, tables.language_model_table(results), _MODEL_COLUMNS, notes=False)
     if results.cells:
         costs = tables.cost_table(results)

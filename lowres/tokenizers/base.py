@@ -51,6 +51,20 @@ class DrawsSubwords(Protocol):
         ...
 
 
+@runtime_checkable
+class HasSurfaces(Tokenizer, Protocol):
+    """A tokenizer that says what bytes each of its pieces stands for."""
+
+    @property
+    def surfaces(self) -> list[bytes | None]:
+        """Of every id, a space before a word with it; None for controls and marks."""
+        ...
+
+    def cut(self, text: str) -> list[int]:
+        """The pieces of a text as it stands: no rules, no space added."""
+        ...
+
+
 def sampler_of(tokenizer: Tokenizer, alpha: float) -> Sampler | None:
     """The sampler of a tokenizer; None with alpha 0. Raises DataError where it cannot draw."""
     if not alpha:

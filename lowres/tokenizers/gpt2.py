@@ -16,6 +16,12 @@ from lowres.tokenizers.spec import LEAST_PIECES
 END_OF_TEXT = "<|endoftext|>"
 _ENCODER_FILE, _MERGES_FILE, _ABOUT_FILE = "encoder.json", "vocab.bpe", "lowres_tokenizer.json"
 
+_SHOWN = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+_BYTES = {chr(byte): byte for byte in _SHOWN} | {
+    chr(0x100 + place): byte for place, byte in enumerate(byte for byte in range(0x100) if byte not in _SHOWN)
+}
+"""GPT-2's spelling of bytes: those that show are themselves, the others are the characters from U+0100 on."""
+
 
 class Gpt2Tokenizer:
     """See lowres.tokenizers.base.Tokenizer. `<|endoftext|>` in a text is plain text; only bos_id is the marker.
@@ -50,6 +56,18 @@ class Gpt2Tokenizer:
         """The text of some ids; `<|endoftext|>` and padding leave nothing, bytes that are not UTF-8 leave U+FFFD."""
         kept = [int(i) for i in ids if i != self.bos_id and i < self.pad_id]
         return self._tokenizer.decode(kept, skip_special_tokens=False)
+
+    @property
+    def surfaces(self) -> list[bytes | None]:
+        """What bytes each id stands for; None for `<|endoftext|>` and padding."""
+        found: list[bytes | None] = [None] * self.vocab_size
+        for piece, i in self._tokenizer.get_vocab(with_added_tokens=False).items():
+            found[i] = None if i == self.bos_id else bytes(_BYTES[character] for character in piece)
+        return found
+
+    def cut(self, text: str) -> list[int]:
+        """The ids of a text, as encode gives them."""
+        return self.encode([text])[0]
 
     def unknown_bytes(self, text: str) -> int:
         """Always 0: every byte has a piece."""

@@ -82,6 +82,16 @@ class SubwordTokenizer:
         text = self.rules.unmark(marked.replace(ESC + "x", "x"))
         return text.removeprefix(" ").replace("\n ", "\n")
 
+    @property
+    def surfaces(self) -> list[bytes | None]:
+        """What bytes each id stands for, a space before a word with them; None for controls and marks."""
+        silent = len(RESERVED) - 1
+        return [None] * silent + self._surfaces[silent:]
+
+    def cut(self, text: str) -> list[int]:
+        """The ids of a text as it stands: no rules, no space added."""
+        return self._processor.encode(text, out_type=int)
+
     def sampler(self, alpha: float) -> Sampler:
         """What draws other segmentations than encode's. Marks and line breaks are always one piece."""
         size, processor = range(self.vocab_size), self._processor

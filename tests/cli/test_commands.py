@@ -94,6 +94,16 @@ def test_new_writes_a_recipe_and_cards_that_check_reads(lowres, tmp_path, reposi
     assert "no fault found" in out
 
 
+def test_new_leaves_out_methods_that_need_prompts_in_the_language(tmp_path, monkeypatch):
+    from lowres.cards import read_toml
+    from lowres.scaffold import new_language
+
+    monkeypatch.chdir(tmp_path)
+    new_language("som", "vi/compare", None, [], [])
+    methods = read_toml(tmp_path / "recipes/som/compare.toml")["methods"]
+    assert "gptj-head" in methods and "gptj-prompt" not in methods
+
+
 def test_new_without_a_dump_leaves_the_card_unpinned_and_check_says_so(lowres):
     assert lowres("new", "som", "--from", "quickstart")[0] == 0
     code, _, err = lowres("check", "recipes/som/quickstart.toml")

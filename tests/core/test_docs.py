@@ -26,6 +26,7 @@ from lowres.cards import (
 from lowres.cli import options
 from lowres.experiment.plan import LAST_STAGES
 from lowres.families import NAMES, family
+from lowres.prompts import Prompt
 from lowres.recipe import Recipe, apply_override, build_recipe
 from lowres.templates import Dates, Numbers, TemplateTable
 from lowres.text.spec import SegmenterSettings
@@ -126,7 +127,13 @@ RECIPE_TABLES = [("Top level", Recipe), *nested(Recipe, "[{}]")]
 for _name in NAMES:
     _method = family(_name).method
     RECIPE_TABLES += [(f'family = "{_name}"', _method), *nested(_method, f"{_name}: {{}}")]
-CARD_TABLES = [("Every card of data", Card), ("Files", CardFile), ("Layout", Layout), ("Carving", Carving)]
+CARD_TABLES = [
+    ("Every card of data", Card),
+    ("Files", CardFile),
+    ("Layout", Layout),
+    ("Carving", Carving),
+    ("Prompts", Prompt),
+]
 CARD_TABLES += [("Templates", TemplateTable), ("Numbers", Numbers), ("Dates", Dates)]
 CARD_TABLES += [("Training a segmenter", SegmenterSettings)]
 CARD_TABLES += [(f"{name.capitalize()} cards", card) for name, card in CARDS.items()]

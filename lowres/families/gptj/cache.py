@@ -43,8 +43,41 @@ def read_on(params: Params, tokens: Array, counts: Array, cache: Cache, config: 
     """
     rows, time = tokens.shape
     columns = cache.lengths[:, None] + jnp.arange(time)
-    sin, cos = rotary_tables(columns, config.rotary_dim)
-    allowed = (jnp.arange(cache.keys.shape[2]) <= columns[:, :, None])[:, None]
+    allowed = jnp.arange(cache.keys.shape[2]) <= columns[:, :, None]
+    x, keys, values = _read(params, tokens, columns, columns, allowed, cache, config)
+    last = x[jnp.arange(rows), counts - 1]
+    return logits(params, last), Cache(keys, values, cache.lengths + counts)
+
+
+@partial(jax.jit, static_argnames=("config",))
+def read_branches(params: Params, tokens: Array, cache: Cache, config: Config) -> Array:
+    """Scores (rows, branches, time, V) behind each token of several continuations (rows, branches, time) of a row.
+
+    All are read at once behind the row's one cache, which has room for branches * time more: a token looks at what the
+    cache holds and at the earlier tokens of its own branch.
+    """
+    rows, branches, time = tokens.shape
+    size = cache.keys.shape[2]
+    columns = cache.lengths[:, None] + jnp.arange(branches * time)
+    positions = cache.lengths[:, None] + jnp.tile(jnp.arange(time), branches)
+    place = jnp.arange(size) - cache.lengths[:, None]  # (rows, size), below 0 in what was read before
+    own = jnp.repeat(jnp.arange(branches) * time, time)[:, None]  # where a token's branch begins
+    behind = (place[:, None] >= own) & (place[:, None] <= jnp.arange(branches * time)[:, None])
+    allowed = (place[:, None] < 0) | behind
+    x, _, _ = _read(params, tokens.reshape(rows, -1), columns, positions, allowed, cache, config)
+    return logits(params, x).reshape(rows, branches, time, -1)
+
+
+def _read(
+    params: Params, tokens: Array, columns: Array, positions: Array, allowed: Array, cache: Cache, config: Config
+) -> tuple[Array, Array, Array]:
+    """(states after the last layer norm (rows, time, D), keys, values) of tokens (rows, time).
+
+    columns: where in the cache each is kept; positions: for the rotation, both (rows, time). allowed: bool (rows, time,
+    size), the columns that each looks at.
+    """
+    rows, time = tokens.shape
+    sin, cos = rotary_tables(positions, config.rotary_dim)
     places = jnp.arange(rows)[:, None], columns
 
     def body(x: Array, of_layer: tuple[Params, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
@@ -53,7 +86,8 @@ def read_on(params: Params, tokens: Array, counts: Array, cache: Cache, config: 
         def attention(q: Array, k: Array, v: Array) -> Array:
             nonlocal keys, values
             keys, values = keys.at[places].set(k, mode="drop"), values.at[places].set(v, mode="drop")
-            return attend(q.swapaxes(1, 2), keys.swapaxes(1, 2), values.swapaxes(1, 2), allowed).swapaxes(1, 2)
+            heads = q.swapaxes(1, 2), keys.swapaxes(1, 2), values.swapaxes(1, 2)
+            return attend(*heads, allowed[:, None]).swapaxes(1, 2)
 
         x = x + block(x, layer, sin, cos, attention, config)
         return x, (keys, values)
@@ -61,5 +95,4 @@ def read_on(params: Params, tokens: Array, counts: Array, cache: Cache, config: 
     x = embed(params, tokens.reshape(-1), jnp.float32)
     x, (keys, values) = jax.lax.scan(body, x, (layers_of(params), cache.keys, cache.values))
     x = layer_norm(x, params["ln_f_scale"], params["ln_f_bias"], config.layer_norm_epsilon)
-    last = x.reshape(rows, time, -1)[jnp.arange(rows), counts - 1]
-    return logits(params, last), Cache(keys, values, cache.lengths + counts)
+    return x.reshape(rows, time, -1), keys, values

@@ -2,9 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lowres.artifacts import Node, Spec, Stage
 from lowres.errors import DataError, RecipeError
@@ -20,6 +20,7 @@ from lowres.families.contract import (
 )
 from lowres.families.gptj.checkpoints.layout import INDEX, find_layout
 from lowres.fingerprint import added_later, file_sha256, fingerprint
+from lowres.prompts import Prompt
 from lowres.tokenizers.spec import packed
 
 Precision = Literal["float32", "bfloat16"]
@@ -107,11 +108,17 @@ class TuneSpec(Optimisation):
 
 
 class ClassifierSettings(Spec):
-    """How the language model becomes a classifier; both arms read the masked concat of last, max and mean state."""
+    """How the language model becomes a classifier; all but "prompt" read the concat of last, max and mean state."""
 
-    arm: Literal["head", "full", "lora"] = "full"
+    arm: Literal["head", "full", "lora", "prompt"] = "full"
     """"head": logistic regression on frozen features. "full": all weights are trained with a linear head. "lora": a
-    low-rank adapter is."""
+    low-rank adapter is. "prompt": nothing is; the label whose word goes on best with the text."""
+    prompt: str | None = added_later(None, neutral=None)
+    """prompt: which of the task card's `[[prompts]]`. Unset: the one with the best dev macro-F1."""
+    shots: int = added_later(0, neutral=0, ge=0)
+    """prompt: examples from the subset in front of the text, as many as fit the context."""
+    calibrate: bool = added_later(True, neutral=True)
+    """prompt: probabilities are divided by those without content (Zhao et al. 2021)."""
     lora: Lora = added_later(Lora(), neutral=Lora())
     """lora: the adapter."""
     max_tokens: int = Field(default=2048, ge=8)
@@ -139,11 +146,46 @@ class ClassifierSpec(ClassifierSettings):
     seed: int
 
 
+class VocabularySpec(Spec):
+    """How `gptj.replace_vocabulary` makes the rows of a new vocabulary. `paths` says where `files` are; not hashed."""
+
+    how: Literal["copy-mean", "focus", "wechsel", "random"]
+    files: tuple[str, ...] = ()
+    """SHA-256 of the vectors: focus one file, wechsel those of the old language and of the new."""
+    paths: tuple[str, ...] = ()
+    seed: int
+
+    def hashed(self) -> dict[str, Any]:
+        """The checksums name the vectors, not the place."""
+        return {name: value for name, value in super().hashed().items() if name != "paths"}
+
+
+class AdaptSpec(Optimisation):
+    """What `gptj.adapt_lm` does with a language model and the corpus."""
+
+    epochs: float = Field(gt=0)
+    embeddings_only: bool
+    """wte, head and head bias alone are trained."""
+    seed: int
+
+
+class PromptSpec(Spec):
+    """What `gptj.choose_prompt` chooses from."""
+
+    prompts: tuple[Prompt, ...]
+    shots: int
+    calibrate: bool
+    seed: int
+    """Of the examples."""
+
+
 class LmSettings(Architecture, Optimisation):
     """`lm = {...}`: the architecture, how it is pretrained, and how much text it is scored on."""
 
     epochs: float = Field(default=3.0, gt=0)
     """Passes over the corpus."""
+    embeddings_first: float = Field(default=0.0, ge=0)
+    """Where `vocabulary` is replaced: passes in which embeddings and head alone are trained."""
     held_out_bytes: int = Field(default=200_000, gt=0)
 
 
@@ -167,28 +209,71 @@ class GptjMethod(MethodBlock):
     of transformers, of mesh-transformer-jax, or of 8 bits (`lowres gptj info PATH` says whether it can be read)."""
     tokenizer: Literal["corpus", "gpt2"] = "corpus"
     """The corpus's SentencePiece, or GPT-2's byte-level BPE. A folder with its own lowres tokenizer keeps that."""
+    vocabulary: Literal["keep", "copy-mean", "focus", "wechsel", "random"] = "keep"
+    """Of a folder: what becomes of its vocabulary. Other than "keep": the corpus's tokenizer takes its place."""
+    vectors: tuple[str, ...] = ()
+    """Text files. focus: of the new pieces. wechsel: of the old language's words and of the new one's, in one space."""
     lm: LmSettings = LmSettings()
     tune: TuneSettings = TuneSettings()
     classifier: ClassifierSettings = ClassifierSettings()
 
     @model_validator(mode="after")
     def _no_setting_is_idle(self) -> Self:
-        idle = self.lm.model_fields_set - {"held_out_bytes"}
-        if self.init not in ("pretrain", "random") and idle:
-            raise ValueError(f"lm.{sorted(idle)[0]} has no effect where init is a folder; its config.json decides")
-        if self.classifier.arm != "lora" and "lora" in self.classifier.model_fields_set:
-            raise ValueError(f'classifier.lora has no effect where classifier.arm is "{self.classifier.arm}"')
+        named, folder = self.lm.model_fields_set - {"held_out_bytes"}, self.init not in ("pretrain", "random")
+        trained = {*AdaptSpec.model_fields, "embeddings_first"} if self.vocabulary != "keep" else set()
+        if folder and (idle := sorted(named - trained)):
+            raise ValueError(f"lm.{idle[0]} has no effect where init is a folder; its config.json decides")
+        if not folder and (self.vocabulary != "keep" or "embeddings_first" in named):
+            key = "lm.embeddings_first" if self.vocabulary == "keep" else "vocabulary"
+            raise ValueError(f'{key} has no effect where init is "{self.init}"; it is for the vocabulary of a folder')
+        return self
+
+    @model_validator(mode="after")
+    def _vocabulary_has_what_it_needs(self) -> Self:
+        wanted = {"focus": 1, "wechsel": 2}.get(self.vocabulary, 0)
+        if len(self.vectors) != wanted:
+            of = " (of the old language, of the new)" if wanted == 2 else ""
+            raise ValueError(
+                f'vectors names {len(self.vectors)} files; vocabulary = "{self.vocabulary}" takes {wanted}{of}'
+            )
+        if self.vocabulary != "keep" and self.tokenizer != "corpus":
+            raise ValueError(f'tokenizer is "{self.tokenizer}"; vocabulary = "{self.vocabulary}" takes the corpus\'s')
+        return self
+
+    @property
+    def needs_gpt2(self) -> bool:
+        """Whether texts were, or are to be, cut by GPT-2's tokenizer: its own, or a folder's that has none."""
+        own = Path(self.init, "tokenizer", "lowres_tokenizer.json").is_file()
+        return self.tokenizer == "gpt2" or self.vocabulary != "keep" and not own
+
+    @field_validator("vectors", mode="before")
+    @classmethod
+    def _one_file_is_a_list_too(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _no_classifier_setting_is_idle(self) -> Self:
+        of_arm = {"lora": {"lora"}, "prompt": {"prompt", "shots", "calibrate"}}
+        arm, named = self.classifier.arm, self.classifier.model_fields_set - {"arm"}
+        elsewhere = {key for other, keys in of_arm.items() if other != arm for key in keys}
+        if idle := sorted(named - of_arm["prompt"] if arm == "prompt" else named & elsewhere):
+            raise ValueError(f'classifier.{idle[0]} has no effect where classifier.arm is "{arm}"')
         return self
 
 
 PRETRAIN_LM = Stage("gptj.pretrain_lm", 1, "gptj", "lowres.families.gptj.stages:pretrain_lm", PretrainSpec)
 INIT_LM = Stage("gptj.init_lm", 1, "gptj", "lowres.families.gptj.stages:init_lm", InitSpec)
 READ_LM = Stage("gptj.read_lm", 1, "gptj", "lowres.families.gptj.stages:read_lm", ReadSpec)
+REPLACE_VOCABULARY = Stage(
+    "gptj.replace_vocabulary", 1, "gptj", "lowres.families.gptj.adapt:replace_vocabulary", VocabularySpec
+)
+ADAPT_LM = Stage("gptj.adapt_lm", 1, "gptj", "lowres.families.gptj.adapt:adapt_lm", AdaptSpec)
 EVALUATE_LM = Stage("gptj.evaluate_lm", 1, "gptj", "lowres.families.gptj.stages:evaluate_lm", EvaluateSpec)
 TUNE_LM = Stage("gptj.tune_lm", 1, "gptj", "lowres.families.gptj.stages:tune_lm", TuneSpec)
 TRAIN_CLASSIFIER = Stage(
     "gptj.train_classifier", 1, "gptj", "lowres.families.gptj.stages:train_classifier", ClassifierSpec
 )
+CHOOSE_PROMPT = Stage("gptj.choose_prompt", 1, "gptj", "lowres.families.gptj.choose:choose_prompt", PromptSpec)
 PREDICT = Stage("gptj.predict", 1, "gptj", "lowres.families.gptj.stages:predict", PredictSpec)
 
 _DEFAULT_TUNE_EPOCHS = 3.0
@@ -207,8 +292,10 @@ def language_model(method: GptjMethod, shared: Shared) -> LanguageModel:
             raise RecipeError('init is "random" and there is no tokenizer; name a corpus, or set tokenizer = "gpt2"')
         spec = InitSpec(**picked(method.lm, InitSpec), seed=shared.lm_seed)
         return LanguageModel(Node(INIT_LM, spec, {"tokenizer": tokenizer}), None)
-    else:
+    elif method.vocabulary == "keep":
         weights = _read(Path(method.init), tokenizer)
+    else:
+        weights = _in_another_language(method, shared)
     if shared.corpus is None:
         return LanguageModel(weights, None)
     evaluation = Node(
@@ -227,8 +314,50 @@ def classifier(method: GptjMethod, shared: Shared, task: Node, subset: Node, see
         settings["epochs"] = epochs
         inputs = {"lm": weights, "task": task} | ({"subset": subset} if shared.unlabelled == "subset" else {})
         weights = Node(TUNE_LM, TuneSpec(**settings, seed=shared.lm_seed), inputs)
+    if method.classifier.arm == "prompt":
+        spec = _prompt_spec(method.classifier, shared, str(getattr(task.spec, "name", "")), seed)
+        return Node(CHOOSE_PROMPT, spec, {"lm": weights, "task": task, "subset": subset})
     spec = ClassifierSpec(**picked(method.classifier, ClassifierSpec), seed=seed)
     return Node(TRAIN_CLASSIFIER, spec, {"lm": weights, "task": task, "subset": subset})
+
+
+def _in_another_language(method: GptjMethod, shared: Shared) -> Node:
+    """A folder's model with the corpus's vocabulary, trained on the corpus as far as `lm` says. Raises RecipeError."""
+    corpus, tokenizer = shared.corpus, shared.tokenizer
+    if corpus is None or tokenizer is None:
+        raise RecipeError(f'vocabulary is "{method.vocabulary}" and the recipe has no corpus; name one')
+    if missing := [path for path in method.vectors if not Path(path).is_file()]:
+        raise RecipeError(f"vectors: {missing[0]}: no such file; paths go from the working directory")
+    spec = VocabularySpec(
+        how=method.vocabulary,  # type: ignore[arg-type]
+        files=tuple(file_sha256(Path(path)) for path in method.vectors),
+        paths=tuple(str(Path(path).resolve()) for path in method.vectors),
+        seed=0 if method.vocabulary == "copy-mean" else shared.lm_seed,
+    )
+    weights = Node(REPLACE_VOCABULARY, spec, {"lm": _read(Path(method.init), shared.gpt2), "tokenizer": tokenizer})
+    epochs = method.lm.epochs if "epochs" in method.lm.model_fields_set else 0.0
+    for passes, alone in ((method.lm.embeddings_first, True), (epochs, False)):
+        if passes:
+            settings: dict[str, Any] = {**picked(method.lm, AdaptSpec), "epochs": passes}
+            adapt = AdaptSpec(**settings, embeddings_only=alone, seed=shared.lm_seed)
+            inputs = {"lm": weights, "packed": packed(corpus, tokenizer), "tokenizer": tokenizer}
+            weights = Node(ADAPT_LM, adapt, inputs)
+    return weights
+
+
+def _prompt_spec(settings: ClassifierSettings, shared: Shared, task: str, seed: int) -> PromptSpec:
+    """The prompts of a task that are tried. Raises RecipeError where its card has none, or none of that name."""
+    prompts = shared.prompts.get(task, ())
+    if not prompts:
+        raise RecipeError(
+            f'{task}: its card has no [[prompts]], which classifier.arm = "prompt" needs; write some there'
+        )
+    chosen = tuple(prompt for prompt in prompts if settings.prompt in (None, prompt.name))
+    if not chosen:
+        names = ", ".join(prompt.name for prompt in prompts)
+        raise RecipeError(f"classifier.prompt is {settings.prompt!r}; the card of {task} has {names}")
+    drawn = seed if settings.shots else 0  # without examples all seeds are one classifier
+    return PromptSpec(prompts=chosen, shots=settings.shots, calibrate=settings.calibrate, seed=drawn)
 
 
 def _tokenizer(method: GptjMethod, shared: Shared) -> Node | None:
@@ -286,6 +415,6 @@ FAMILY = Family(
     language_model=language_model,
     classifier=classifier,
     predict=PREDICT,
-    loader="lowres.families.gptj.classify:load",
+    loader="lowres.families.gptj.loading:load",
     generator="lowres.families.gptj.generate:load",
 )

@@ -13,11 +13,12 @@ from lowres.errors import DataError
 from lowres.families.contract import EvaluateSpec, PredictSpec, ReadSpec
 from lowres.families.gptj.checkpoints.convert import raise_faults
 from lowres.families.gptj.checkpoints.opening import open_checkpoint
-from lowres.families.gptj.classify import GptjClassifier, Labelled, encode, load, train_head, without_heads
+from lowres.families.gptj.classify import GptjClassifier, Labelled, encode, train_head, without_heads
 from lowres.families.gptj.config import Config, shapes
 from lowres.families.gptj.data import Rows, pack, rows_in_order, scored_windows
 from lowres.families.gptj.finetune import fine_tune
 from lowres.families.gptj.huggingface import load_lm, save_lm, write_lm
+from lowres.families.gptj.loading import load
 from lowres.families.gptj.lora import merged, parted, scale_of
 from lowres.families.gptj.model import Params, count, init
 from lowres.families.gptj.peft import save_adapter
@@ -159,8 +160,8 @@ def train_classifier(inputs: Mapping[str, Path], spec: ClassifierSpec, run: Run)
     labels = task.labels
     train, dev = subset.documents(task, "train"), subset.documents(task, "dev")
     encoded = encode([document.text for document in (*train, *dev)], tokenizer, spec.max_tokens)
-    of_train = Labelled(encoded.ids[: len(train)], _gold(train, labels))
-    of_dev = Labelled(encoded.ids[len(train) :], _gold(dev, labels))
+    of_train = Labelled(encoded.ids[: len(train)], gold_of(train, labels))
+    of_dev = Labelled(encoded.ids[len(train) :], gold_of(dev, labels))
     if spec.arm == "head":
         head, seen = train_head(params, config, of_train, of_dev, len(labels), run), encoded.tokens
         run.note(c=head.c, parameters_trained=head.weights.size + head.bias.size)
@@ -183,7 +184,7 @@ def train_classifier(inputs: Mapping[str, Path], spec: ClassifierSpec, run: Run)
     )
 
 
-def _gold(documents: tuple[Document, ...], labels: tuple[str, ...]) -> np.ndarray:
+def gold_of(documents: tuple[Document, ...], labels: tuple[str, ...]) -> np.ndarray:
     """Label indices. Raises DataError where a document has no label or one that is not the task's."""
     places = {label: place for place, label in enumerate(labels)}
     for document in documents:
