@@ -165,7 +165,7 @@ class Driver:
         if node.id not in self._started:
             self.observer.started(node, self._labels.get(node.id, node.stage.name))
             self._started[node.id] = time.monotonic()
-        self.executor.start(Job.of(node, files, settings.threads, settings.device))
+        self.executor.start(Job.of(node, files, settings.threads, settings.device, settings.devices))
 
     def _pass_over_built(self, waiting: dict[str, Node]) -> None:
         """Another run on this store may have built what waits here."""

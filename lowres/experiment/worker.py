@@ -75,6 +75,7 @@ def build(job: Job, store: Store, channel: Channel) -> str:
             seed=int(job.id[:8], 16),
             threads=job.threads,
             device=job.device,
+            devices=job.devices,
             files={sha: Path(path) for sha, path in job.files.items()},
             on_progress=_progress(channel, meter),
             stop_requested=channel.stop.is_set,

@@ -70,6 +70,20 @@ class Optimisation(Spec):
     """Tokens do not look past the start of their document."""
     precision: Precision = "float32"
     """Of the products; weights and moments are float32. bfloat16 brings nothing on CPU."""
+    accumulate: int = added_later(1, neutral=1, ge=1)
+    """A step's rows go through in so many parts, and their gradients are summed in float32: less memory, and the
+    gradient noise scale is logged."""
+    remat: Literal["auto", "none", "dots", "full"] = added_later("auto", neutral="auto")
+    """What of a layer is computed a second time in the backward pass: "full" keeps its input alone, "dots" the products
+    with weights too, "none" everything. "auto": "none" on one CPU device, else "full"."""
+    attention: Literal["auto", "chunked", "splash", "cudnn"] = added_later("auto", neutral="auto")
+    """How it is computed: a few queries at a time, by a TPU's kernel, by cuDNN's. "auto": by device and sizes."""
+
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> Self:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate is {self.accumulate}; it must divide batch_size, {self.batch_size}")
+        return self
 
 
 class PretrainSpec(Architecture, Optimisation):

@@ -19,6 +19,8 @@ from lowres.families.gptj.data import Rows, pack, rows_in_order, scored_windows
 from lowres.families.gptj.finetune import fine_tune
 from lowres.families.gptj.huggingface import load_lm, save_lm, write_lm
 from lowres.families.gptj.lora import merged, parted, scale_of
+from lowres.families.gptj.mesh import join_hosts, on_processor
+from lowres.families.gptj.mesh_train import fit, score
 from lowres.families.gptj.model import Params, count, init
 from lowres.families.gptj.peft import save_adapter
 from lowres.families.gptj.spec import (
@@ -28,7 +30,7 @@ from lowres.families.gptj.spec import (
     TuneSpec,
     weights_name,
 )
-from lowres.families.gptj.train import mean_nats, row_nats, train_lm
+from lowres.families.gptj.train import row_nats
 from lowres.fingerprint import file_sha256
 from lowres.metrics.bits import HeldOutLoss, held_out_texts, text_sizes
 from lowres.tokenizers.base import load_tokenizer
@@ -41,15 +43,18 @@ EVALUATION_ROWS = 16
 
 def pretrain_lm(inputs: Mapping[str, Path], spec: PretrainSpec, run: Run) -> None:
     """Trains a GPT-J from scratch on `packed`, with the `tokenizer` it was packed with."""
+    join_hosts(run.devices.hosts)
     tokenizer, stream = load_tokenizer(inputs["tokenizer"]), PackedTokens(inputs["packed"])
     config = Config.of(spec, tokenizer.vocab_size)
     rows = Rows(stream.tokens("train"), spec.n_ctx, spec.batch_size, spec.seed)
     if len(rows.stream) < 2:
         raise DataError("the corpus's train split packs to fewer than 2 tokens; there is nothing to learn from")
-    params, train_loss = train_lm(init(config, spec.seed), rows, config, tokenizer.bos_id, spec, run)
+    with on_processor():
+        start = init(config, spec.seed)
+    params, train_loss = fit(start, rows, config, tokenizer.bos_id, spec, run)
     save_lm(run.out, params, config, tokenizer)
     valid = rows_in_order(stream.tokens("valid"), spec.n_ctx, VALID_TOKENS // spec.n_ctx)
-    valid_loss = mean_nats(params, valid, config, tokenizer.bos_id, spec.batch_size) if len(valid) else None
+    valid_loss = score(params, valid, config, tokenizer.bos_id, spec, run) if len(valid) else None
     seen = rows.steps(spec.epochs) * spec.batch_size * spec.n_ctx
     packing = Manifest.read(inputs["packed"]).facts
     bytes_a_token = packing["bytes"]["train"] / packing["tokens"]["train"]
@@ -66,6 +71,7 @@ def describe(run: Run, config: Config, params: Mapping[str, Any], origin: str) -
 
 def init_lm(inputs: Mapping[str, Path], spec: InitSpec, run: Run) -> None:
     """Writes a GPT-J with random weights over `tokenizer`."""
+    join_hosts(run.devices.hosts)
     tokenizer = load_tokenizer(inputs["tokenizer"])
     config = Config.of(spec, tokenizer.vocab_size)
     params = init(config, spec.seed)
@@ -100,6 +106,7 @@ def read_lm(inputs: Mapping[str, Path], spec: ReadSpec, run: Run) -> None:
 
 def evaluate_lm(inputs: Mapping[str, Path], spec: EvaluateSpec, run: Run) -> None:
     """Scores `lm` on held-out texts of `corpus`: every document from an empty context, every token once."""
+    join_hosts(run.devices.hosts)
     params, config, tokenizer = device_lm(inputs["lm"])
     texts = held_out_texts(Corpus(inputs["corpus"]), spec.held_out_bytes)
     encoded = tokenizer.encode(texts)
@@ -136,15 +143,18 @@ def device_lm(folder: Path) -> tuple[Params, Config, Any]:
 
 def tune_lm(inputs: Mapping[str, Path], spec: TuneSpec, run: Run) -> None:
     """Goes on training `lm` on the train texts of `task`, or of `subset` where it is given; labels are not read."""
-    params, config, tokenizer = device_lm(inputs["lm"])
+    join_hosts(run.devices.hosts)
+    params, config, tokenizer = load_lm(inputs["lm"])
     task = Task(inputs["task"])
     documents = Subset(inputs["subset"]).documents(task, "train") if "subset" in inputs else task.split("train")
     texts = [document.text for document in documents]
     stream = pack(tokenizer.encode(texts), tokenizer.bos_id)
     rows = Rows(stream, config.n_ctx, spec.batch_size, spec.seed)
-    frozen, trained = parted(params, config, spec.lora, spec.seed)
-    trained, train_loss = train_lm(trained, rows, config, tokenizer.bos_id, spec, run, frozen)
-    save_lm(run.out, merged(frozen, trained, scale_of(spec.lora)), config, tokenizer)
+    with on_processor():  # a model may be larger than one device
+        frozen, trained = parted(params, config, spec.lora, spec.seed)
+    trained, train_loss = fit(trained, rows, config, tokenizer.bos_id, spec, run, frozen)
+    with on_processor():
+        save_lm(run.out, merged(frozen, trained, scale_of(spec.lora)), config, tokenizer)
     if spec.lora is not None:
         save_adapter(run.out / "adapter", trained, spec.lora, config)
         run.note(parameters_trained=count(trained))
@@ -154,6 +164,7 @@ def tune_lm(inputs: Mapping[str, Path], spec: TuneSpec, run: Run) -> None:
 
 def train_classifier(inputs: Mapping[str, Path], spec: ClassifierSpec, run: Run) -> None:
     """Trains a classifier on the labelled texts of `subset`; its dev texts choose C (head) or the step kept."""
+    join_hosts(run.devices.hosts)
     params, config, tokenizer = device_lm(inputs["lm"])
     task, subset = Task(inputs["task"]), Subset(inputs["subset"])
     labels = task.labels
@@ -196,4 +207,5 @@ def _gold(documents: tuple[Document, ...], labels: tuple[str, ...]) -> np.ndarra
 
 def predict(inputs: Mapping[str, Path], spec: PredictSpec, run: Run) -> None:
     """Predicts the dev and test texts of `task` with `classifier`."""
+    join_hosts(run.devices.hosts)
     write_predictions(load, inputs["classifier"], Task(inputs["task"]), run)
