@@ -5,7 +5,7 @@ All take q, k, v (batch, time, heads, head dim) and segments (batch, time), and 
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ _NO_BF16_SPLASH = ("TPU v2", "TPU v3")
 _HOPPER = (9, 0)
 
 
-def chosen(device: jax.Device, head_dim: int, time: int, dtype: str) -> Kind:
+def chosen(device: Any, head_dim: int, time: int, dtype: str) -> Kind:
     """What `attention = "auto"` takes.
 
     Splash wants blocks of 128. cuDNN wants 16 bits and heads of at most 128 dims, 256 from Hopper on.
@@ -75,7 +75,7 @@ def _splash_local(q: Array, k: Array, v: Array, segments: Array, interpret: bool
 
     time, heads = q.shape[1:3]
     mask = kernels.MultiHeadMask([kernels.CausalMask((time, time)) for _ in range(heads)])
-    kernel = kernels.make_splash_mha(mask, head_shards=1, q_seq_shards=1, interpret=interpret)
+    kernel: Any = kernels.make_splash_mha(mask, head_shards=1, q_seq_shards=1, interpret=interpret)
     scaled = (q / q.shape[-1] ** 0.5).swapaxes(1, 2)
 
     def one_row(q: Array, k: Array, v: Array, own: Array) -> Array:

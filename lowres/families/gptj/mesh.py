@@ -1,8 +1,8 @@
 """Devices as a mesh of the axes data, fsdp and tensor, and where each array of a GPT-J lies on it.
 
 data and fsdp cut the rows of a batch; fsdp cuts the large arrays too (ZeRO-3, Rajbhandari et al. 2020); tensor cuts the
-heads, the inner width and the vocabulary (Shoeybi et al. 2019). Axes are explicit: every array's type says where it lies,
-and a product that leaves it open does not trace.
+heads, the inner width and the vocabulary (Shoeybi et al. 2019). Axes are explicit: every array's type says where it
+lies, and a product that leaves it open does not trace.
 """
 
 import os
@@ -66,8 +66,8 @@ def make_mesh(asked: Mesh, config: Config, batch_size: int, accumulate: int) -> 
         raise DataError(f"run.mesh.tensor is {asked.tensor}; it must divide the {config.n_head} heads")
     if batch_size % accumulate or micro % rows:
         raise DataError(
-            f"run.mesh: {said} with accumulate = {accumulate} wants a batch_size that {rows * accumulate} (data x fsdp x "
-            f"accumulate) divides, and it is {batch_size}; set batch_size, or a greater tensor"
+            f"run.mesh: {said} with accumulate = {accumulate} wants a batch_size that {rows * accumulate} (data x fsdp"
+            f" x accumulate) divides, and it is {batch_size}; set batch_size, or a greater tensor"
         )
     return jax.make_mesh((asked.data, fsdp, asked.tensor), ("data", "fsdp", "tensor"))
 
@@ -113,16 +113,20 @@ def join_hosts(hosts: int) -> None:
         return
     # SIGTERM asks the worker to stop (experiment.worker), and the hosts agree on it at every step
     jax.config.update("jax_enable_preemption_service", False)
-    said = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"}
     try:
-        jax.distributed.initialize(**{key: int(os.environ[name]) for key, name in said.items() if name in os.environ})
+        jax.distributed.initialize(num_processes=_number("JAX_NUM_PROCESSES"), process_id=_number("JAX_PROCESS_ID"))
     except ValueError as error:
         raise DataError(
-            f"run.hosts is {hosts} and this host does not find the others ({error}); set JAX_COORDINATOR_ADDRESS=HOST:PORT, "
-            "JAX_NUM_PROCESSES and JAX_PROCESS_ID"
+            f"run.hosts is {hosts} and this host does not find the others ({error}); set "
+            "JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
         ) from error
     if jax.process_count() != hosts:
         raise DataError(f"run.hosts is {hosts} and {jax.process_count()} joined; they must be the same")
+
+
+def _number(name: str) -> int | None:
+    """A number of the environment."""
+    return int(os.environ[name]) if name in os.environ else None
 
 
 def any_host(*flags: bool) -> list[bool]:
@@ -131,4 +135,5 @@ def any_host(*flags: bool) -> list[bool]:
         return list(flags)
     from jax.experimental.multihost_utils import process_allgather
 
-    return [bool(flag) for flag in np.asarray(process_allgather(np.array(flags))).any(axis=0)]
+    of_hosts: Any = process_allgather(np.array(flags))  # (hosts, flags)
+    return [bool(flag) for flag in of_hosts.any(axis=0)]

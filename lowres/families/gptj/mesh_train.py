@@ -46,7 +46,7 @@ def fit(
     run: Run,
     frozen: HostParams | None = None,
 ) -> tuple[dict[str, Any], float]:
-    """train.train_lm, on one CPU device as it always was, or on the mesh of all devices. Takes and gives host arrays."""
+    """train.train_lm, on one CPU device as it always was, or on the mesh of all devices; gives arrays of the host."""
     if not on_mesh(settings, run):
         device = {name: jnp.asarray(array) for name, array in params.items()}
         beside = {name: jnp.asarray(array) for name, array in (frozen or {}).items()}
@@ -71,7 +71,7 @@ def plan_of(settings: Any, config: Config, time: int) -> Plan:
 
 @dataclass
 class Progress:
-    """What a training has so far: its state on the mesh, every step's loss, and averages of squared gradients' norms."""
+    """What a training has so far: its state on the mesh, every step's loss, and averages of gradients' squares."""
 
     state: State
     losses: np.ndarray
@@ -92,8 +92,9 @@ def train_on_mesh(
     run: Run,
     frozen: HostParams | None = None,
 ) -> tuple[dict[str, Any], float]:
-    """train.train_lm on all devices of all hosts. A killed training goes on to the same losses on the same mesh, bit for
-    bit, and on another one within float32's rounding.
+    """train.train_lm on all devices of all hosts.
+
+    A killed training goes on to the same losses on the same mesh bit for bit, on another within float32's rounding.
     """
     mesh = make_mesh(run.devices.mesh, config, settings.batch_size, settings.accumulate)
     hyper, plan, total = Hyper.of(settings), plan_of(settings, config, rows.n_ctx), rows.steps(settings.epochs)
@@ -162,7 +163,7 @@ def tell(
 
 
 def noise_scale(progress: Progress, measures: Measures, settings: Any) -> dict[str, float]:
-    """The gradient noise scale in rows: the batch beyond which more rows bring less (McCandlish et al. 2018, app. A)."""
+    """The gradient noise scale in rows, beyond which a batch brings less (McCandlish et al. 2018, appendix A)."""
     small, big = (float(square) for square in measures.squares)
     rows, micro = settings.batch_size, settings.batch_size // settings.accumulate
     true = (rows * big - micro * small) / (rows - micro)

@@ -39,7 +39,7 @@ class MeshCheckpoints:
         """(tree, cursor) of a checkpoint; the arrays lie as those of `like` do."""
         named = {name: _described(leaf) for name, leaf in _named(like).items()}
         arguments = ocp.args.Composite(tree=ocp.args.StandardRestore(named), cursor=ocp.args.JsonRestore())
-        found = self._manager.restore(step, args=arguments)
+        found: Any = self._manager.restore(step, args=arguments)
         leaves = [found.tree[name] for name in _named(like)]
         return jax.tree.unflatten(jax.tree.structure(like), leaves), found.cursor
 

@@ -144,13 +144,14 @@ def device_lm(folder: Path) -> tuple[Params, Config, Any]:
 def tune_lm(inputs: Mapping[str, Path], spec: TuneSpec, run: Run) -> None:
     """Goes on training `lm` on the train texts of `task`, or of `subset` where it is given; labels are not read."""
     join_hosts(run.devices.hosts)
-    params, config, tokenizer = load_lm(inputs["lm"])
+    with on_processor():  # a model may be larger than one device
+        params, config, tokenizer = device_lm(inputs["lm"])
     task = Task(inputs["task"])
     documents = Subset(inputs["subset"]).documents(task, "train") if "subset" in inputs else task.split("train")
     texts = [document.text for document in documents]
     stream = pack(tokenizer.encode(texts), tokenizer.bos_id)
     rows = Rows(stream, config.n_ctx, spec.batch_size, spec.seed)
-    with on_processor():  # a model may be larger than one device
+    with on_processor():
         frozen, trained = parted(params, config, spec.lora, spec.seed)
     trained, train_loss = fit(trained, rows, config, tokenizer.bos_id, spec, run, frozen)
     with on_processor():
