@@ -27,6 +27,8 @@ from lowres.fingerprint import file_sha256
 from lowres.store import Store, disk_faults
 
 _SECONDS_BETWEEN_MESSAGES = 0.2
+_WITH_CHILDREN = ("data", "segment")
+"""Workers whose processes end theirs by SIGTERM."""
 _OOM_SIGNS = ("out of memory", "resource_exhausted", "can't allocate memory", "failed to allocate")
 
 
@@ -153,6 +155,8 @@ def serve(store: Store, channel: Channel) -> None:
     """Runs jobs until the pipe closes."""
     while True:
         job = channel.jobs.get()
+        if job.worker not in _WITH_CHILDREN:  # a machine that is taken away: save, and stop
+            signal.signal(signal.SIGTERM, lambda *_: channel.stop.set())
         try:
             channel.send(type=build(job, store, channel), id=job.id)
         except Stopped:

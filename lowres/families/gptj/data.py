@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,6 +13,36 @@ PADDING = -1
 """Fills a row that has no token there; nothing is predicted from it or of it."""
 SHORTEST = 32
 """Tokens of the smallest shape; shapes double up to the longest text, so few are compiled."""
+
+
+class Source(Protocol):
+    """Rows of tokens in an order that the seed gives, so that the step number alone says what a batch holds."""
+
+    @property
+    def n_ctx(self) -> int:
+        """Tokens a row, less one."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of the order, and of dropout."""
+        ...
+
+    def steps(self, epochs: float) -> int:
+        """Batches that make up so many passes, at least 1."""
+        ...
+
+    def batch(self, step: int) -> np.ndarray:
+        """(batch_size, n_ctx + 1) int32: the batch of a step; passes follow each other without a gap."""
+        ...
+
+    def cursor(self, step: int) -> dict[str, int]:
+        """Where the data are before a step, for a checkpoint: rows read, and what decides which came."""
+        ...
+
+    def step_at(self, cursor: Mapping[str, int]) -> int:
+        """The step that a cursor stands before. Raises DataError where it is one of other rows."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -120,6 +120,22 @@ class TuneSpec(Optimisation):
     lora: Lora | None = added_later(None, neutral=None)
 
 
+class AdaptSpec(Optimisation):
+    """What `gptj.adapt_lm` does with a language model and a corpus, or with rows of tokens that others packed."""
+
+    epochs: float = Field(gt=0)
+    seed: int
+    lora: Lora | None = None
+    path: str | None = None
+    """Where the rows are; not hashed."""
+    files: dict[str, str] = {}
+    """Name -> sha256 of the .tfrecords, in their order; none where a corpus is read."""
+
+    def hashed(self) -> dict[str, Any]:
+        """The checksums name the rows, not the place."""
+        return {name: value for name, value in super().hashed().items() if name != "path"}
+
+
 class ClassifierSettings(Spec):
     """How the language model becomes a classifier; both arms read the masked concat of last, max and mean state."""
 
@@ -161,6 +177,19 @@ class LmSettings(Architecture, Optimisation):
     held_out_bytes: int = Field(default=200_000, gt=0)
 
 
+class AdaptSettings(Optimisation):
+    """`adapt = {...}`: the language model goes on training on the corpus, or on rows that others packed."""
+
+    rows: str = "corpus"
+    """"corpus": the recipe's. Else .tfrecords of mesh-transformer-jax: a file, a folder of them, or an .index."""
+    epochs: float = Field(default=1.0, gt=0)
+    lr: float = Field(default=5e-5, gt=0)
+    """For 6 B parameters; more for smaller models and for an adapter."""
+    end_lr: float = Field(default=5e-6, ge=0)
+    lora: Lora | None = None
+    """A low-rank adapter is trained and added to the weights. Unset: all weights are trained."""
+
+
 class TuneSettings(Optimisation):
     """`tune = {...}`: adaptation to the task's unlabelled training texts."""
 
@@ -182,6 +211,8 @@ class GptjMethod(MethodBlock):
     tokenizer: Literal["corpus", "gpt2"] = "corpus"
     """The corpus's SentencePiece, or GPT-2's byte-level BPE. A folder with its own lowres tokenizer keeps that."""
     lm: LmSettings = LmSettings()
+    adapt: AdaptSettings | None = None
+    """Before anything else is done with it, the language model goes on training."""
     tune: TuneSettings = TuneSettings()
     classifier: ClassifierSettings = ClassifierSettings()
 
@@ -199,6 +230,7 @@ PRETRAIN_LM = Stage("gptj.pretrain_lm", 1, "gptj", "lowres.families.gptj.stages:
 INIT_LM = Stage("gptj.init_lm", 1, "gptj", "lowres.families.gptj.stages:init_lm", InitSpec)
 READ_LM = Stage("gptj.read_lm", 1, "gptj", "lowres.families.gptj.stages:read_lm", ReadSpec)
 EVALUATE_LM = Stage("gptj.evaluate_lm", 1, "gptj", "lowres.families.gptj.stages:evaluate_lm", EvaluateSpec)
+ADAPT_LM = Stage("gptj.adapt_lm", 1, "gptj", "lowres.families.gptj.stages:adapt_lm", AdaptSpec)
 TUNE_LM = Stage("gptj.tune_lm", 1, "gptj", "lowres.families.gptj.stages:tune_lm", TuneSpec)
 TRAIN_CLASSIFIER = Stage(
     "gptj.train_classifier", 1, "gptj", "lowres.families.gptj.stages:train_classifier", ClassifierSpec
@@ -210,20 +242,10 @@ _DEFAULT_TUNE_EPOCHS = 3.0
 
 def language_model(method: GptjMethod, shared: Shared) -> LanguageModel:
     """The nodes of a method's language model. Raises RecipeError where the recipe lacks what it needs."""
-    tokenizer = _tokenizer(method, shared)
-    if method.init == "pretrain":
-        if shared.corpus is None or tokenizer is None:
-            raise RecipeError('init is "pretrain" and the recipe has no corpus; name one, or set init = "random"')
-        spec = PretrainSpec(**picked(method.lm, PretrainSpec), seed=shared.lm_seed)
-        weights = Node(PRETRAIN_LM, spec, {"packed": packed(shared.corpus, tokenizer), "tokenizer": tokenizer})
-    elif method.init == "random":
-        if tokenizer is None:
-            raise RecipeError('init is "random" and there is no tokenizer; name a corpus, or set tokenizer = "gpt2"')
-        spec = InitSpec(**picked(method.lm, InitSpec), seed=shared.lm_seed)
-        return LanguageModel(Node(INIT_LM, spec, {"tokenizer": tokenizer}), None)
-    else:
-        weights = _read(Path(method.init), tokenizer)
-    if shared.corpus is None:
+    weights = _initial(method, shared, _tokenizer(method, shared))
+    if method.adapt is not None:
+        weights = _adapted(method.adapt, shared, weights)
+    if shared.corpus is None or weights.stage is INIT_LM:
         return LanguageModel(weights, None)
     evaluation = Node(
         EVALUATE_LM, EvaluateSpec(held_out_bytes=method.lm.held_out_bytes), {"lm": weights, "corpus": shared.corpus}
@@ -231,10 +253,44 @@ def language_model(method: GptjMethod, shared: Shared) -> LanguageModel:
     return LanguageModel(weights, evaluation)
 
 
+def _initial(method: GptjMethod, shared: Shared, tokenizer: Node | None) -> Node:
+    """The weights that `init` names."""
+    if method.init == "pretrain":
+        if shared.corpus is None or tokenizer is None:
+            raise RecipeError('init is "pretrain" and the recipe has no corpus; name one, or set init = "random"')
+        spec = PretrainSpec(**picked(method.lm, PretrainSpec), seed=shared.lm_seed)
+        return Node(PRETRAIN_LM, spec, {"packed": packed(shared.corpus, tokenizer), "tokenizer": tokenizer})
+    if method.init == "random":
+        if tokenizer is None:
+            raise RecipeError('init is "random" and there is no tokenizer; name a corpus, or set tokenizer = "gpt2"')
+        spec = InitSpec(**picked(method.lm, InitSpec), seed=shared.lm_seed)
+        return Node(INIT_LM, spec, {"tokenizer": tokenizer})
+    return _read(Path(method.init), tokenizer)
+
+
+def _adapted(settings: AdaptSettings, shared: Shared, weights: Node) -> Node:
+    """The node of a language model that goes on training as `adapt` says."""
+    from lowres.families.gptj.tfrecords import record_files
+
+    chosen, inputs = picked(settings, AdaptSpec), {"lm": weights}
+    if settings.rows == "corpus":
+        if shared.corpus is None:
+            raise RecipeError('adapt.rows is "corpus" and the recipe has none; name one, or the path of .tfrecords')
+        tokenizer = weights.inputs.get("tokenizer")  # a folder with a tokenizer of its own has no node of it
+        inputs |= {"packed": packed(shared.corpus, tokenizer)} if tokenizer else {"corpus": shared.corpus}
+    else:
+        try:
+            files = record_files(Path(settings.rows))
+        except DataError as error:
+            raise RecipeError(f"adapt.rows: {error}") from error
+        chosen |= {"path": settings.rows, "files": {path.name: file_sha256(path) for path in files}}
+    return Node(ADAPT_LM, AdaptSpec(**chosen, seed=shared.lm_seed), inputs)
+
+
 def classifier(method: GptjMethod, shared: Shared, task: Node, subset: Node, seed: int) -> Node:
     """The node of a trained classifier; its language model is tuned on the task's texts first where `tune` says so."""
     weights = language_model(method, shared).weights
-    default = 0.0 if method.init == "random" else _DEFAULT_TUNE_EPOCHS
+    default = 0.0 if weights.stage is INIT_LM else _DEFAULT_TUNE_EPOCHS
     epochs = default if method.tune.epochs is None else method.tune.epochs
     if epochs:
         settings = picked(method.tune, TuneSpec)

@@ -15,7 +15,7 @@ from lowres.families.gptj.checkpoints.convert import raise_faults
 from lowres.families.gptj.checkpoints.opening import open_checkpoint
 from lowres.families.gptj.classify import GptjClassifier, Labelled, encode, load, train_head, without_heads
 from lowres.families.gptj.config import Config, shapes
-from lowres.families.gptj.data import Rows, pack, rows_in_order, scored_windows
+from lowres.families.gptj.data import Rows, Source, pack, rows_in_order, scored_windows
 from lowres.families.gptj.finetune import fine_tune
 from lowres.families.gptj.huggingface import load_lm, save_lm, write_lm
 from lowres.families.gptj.lora import merged, parted, scale_of
@@ -24,16 +24,18 @@ from lowres.families.gptj.mesh_train import fit, score
 from lowres.families.gptj.model import Params, count, init
 from lowres.families.gptj.peft import save_adapter
 from lowres.families.gptj.spec import (
+    AdaptSpec,
     ClassifierSpec,
     InitSpec,
     PretrainSpec,
     TuneSpec,
     weights_name,
 )
+from lowres.families.gptj.tfrecords import RecordRows, record_files
 from lowres.families.gptj.train import row_nats
 from lowres.fingerprint import file_sha256
 from lowres.metrics.bits import HeldOutLoss, held_out_texts, text_sizes
-from lowres.tokenizers.base import load_tokenizer
+from lowres.tokenizers.base import Tokenizer, load_tokenizer
 from lowres.training.classifier import TextPolicy, write_predictions
 
 VALID_TOKENS = 100_000
@@ -141,16 +143,52 @@ def device_lm(folder: Path) -> tuple[Params, Config, Any]:
     return {name: jnp.asarray(array) for name, array in params.items()}, config, tokenizer
 
 
+def adapt_lm(inputs: Mapping[str, Path], spec: AdaptSpec, run: Run) -> None:
+    """Goes on training `lm` on `packed`, on the train texts of `corpus`, or on the rows of spec.path."""
+    join_hosts(run.devices.hosts)
+    with on_processor():  # a model may be larger than one device
+        params, config, tokenizer = device_lm(inputs["lm"])
+    bytes_a_token = 0.0
+    if spec.path is not None:
+        files = _unchanged(spec)
+        rows = RecordRows(files, config.n_ctx, spec.batch_size, spec.seed, tokenizer.vocab_size)
+    elif "packed" in inputs:
+        packing = Manifest.read(inputs["packed"]).facts
+        bytes_a_token = packing["bytes"]["train"] / packing["tokens"]["train"]
+        rows = Rows(PackedTokens(inputs["packed"]).tokens("train"), config.n_ctx, spec.batch_size, spec.seed)
+    else:
+        texts = list(Corpus(inputs["corpus"]).texts("train"))
+        rows = Rows(pack(tokenizer.encode(texts), tokenizer.bos_id), config.n_ctx, spec.batch_size, spec.seed)
+        bytes_a_token = text_sizes(texts)[0] / max(len(rows.stream), 1)
+    _go_on(params, config, tokenizer, rows, spec, run)
+    run.note(bytes_seen=round(run.facts["tokens_seen"] * bytes_a_token))
+
+
+def _unchanged(spec: AdaptSpec) -> tuple[Path, ...]:
+    """The files of spec.path. Raises DataError where one is not what it was."""
+    files = record_files(Path(str(spec.path)))
+    if {path.name: file_sha256(path) for path in files} != spec.files:
+        raise DataError(f"{spec.path}: changed since the run was planned; run the command again")
+    return files
+
+
 def tune_lm(inputs: Mapping[str, Path], spec: TuneSpec, run: Run) -> None:
     """Goes on training `lm` on the train texts of `task`, or of `subset` where it is given; labels are not read."""
     join_hosts(run.devices.hosts)
-    with on_processor():  # a model may be larger than one device
+    with on_processor():
         params, config, tokenizer = device_lm(inputs["lm"])
     task = Task(inputs["task"])
     documents = Subset(inputs["subset"]).documents(task, "train") if "subset" in inputs else task.split("train")
     texts = [document.text for document in documents]
     stream = pack(tokenizer.encode(texts), tokenizer.bos_id)
-    rows = Rows(stream, config.n_ctx, spec.batch_size, spec.seed)
+    _go_on(params, config, tokenizer, Rows(stream, config.n_ctx, spec.batch_size, spec.seed), spec, run)
+    run.note(bytes_seen=round(run.facts["tokens_seen"] * text_sizes(texts)[0] / len(stream)))
+
+
+def _go_on(
+    params: Params, config: Config, tokenizer: Tokenizer, rows: Source, spec: AdaptSpec | TuneSpec, run: Run
+) -> None:
+    """Trains a language model, or an adapter that is added to it, and writes what comes out."""
     with on_processor():
         frozen, trained = parted(params, config, spec.lora, spec.seed)
     trained, train_loss = fit(trained, rows, config, tokenizer.bos_id, spec, run, frozen)
@@ -159,8 +197,7 @@ def tune_lm(inputs: Mapping[str, Path], spec: TuneSpec, run: Run) -> None:
     if spec.lora is not None:
         save_adapter(run.out / "adapter", trained, spec.lora, config)
         run.note(parameters_trained=count(trained))
-    seen = rows.steps(spec.epochs) * spec.batch_size * config.n_ctx
-    run.note(tokens_seen=seen, bytes_seen=round(seen * text_sizes(texts)[0] / len(stream)), train_loss=train_loss)
+    run.note(tokens_seen=rows.steps(spec.epochs) * spec.batch_size * config.n_ctx, train_loss=train_loss)
 
 
 def train_classifier(inputs: Mapping[str, Path], spec: ClassifierSpec, run: Run) -> None:

@@ -61,6 +61,7 @@ class RecordRows:
     n_ctx: int
     batch_size: int
     seed: int
+    vocab_size: int
 
     @cached_property
     def _places(self) -> np.ndarray:
@@ -100,6 +101,11 @@ class RecordRows:
         if len(tokens) != self.n_ctx + 1:
             raise DataError(
                 f"{path} at byte {offset}: a row of {len(tokens)} tokens; the model's context wants {self.n_ctx + 1}"
+            )
+        if not 0 <= tokens.min() <= tokens.max() < self.vocab_size:
+            raise DataError(
+                f"{path} at byte {offset}: token {tokens.max()}, and the model knows {self.vocab_size}; the rows were"
+                " packed with another tokenizer"
             )
         return tokens.astype(np.int32)
 
