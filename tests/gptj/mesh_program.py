@@ -73,7 +73,7 @@ def trained(work: Path, out: Path, sizes: str, kill_at: str = "") -> None:
         if kill_at.isdigit() and done == int(kill_at):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    saving = Saving(seconds=0, folder=str(work.parent.parent / "shared") if hosts > 1 else None)
+    saving = Saving(seconds=0, keep_every=2, folder=str(work.parent.parent / "shared") if hosts > 1 else None)
     devices = Devices(mesh=Mesh(data=data, fsdp=fsdp, tensor=tensor), hosts=hosts, checkpoints=saving)
     mesh.join_hosts(hosts)
     for folder in (work, out):
@@ -81,7 +81,7 @@ def trained(work: Path, out: Path, sizes: str, kill_at: str = "") -> None:
     stop = kill_at.startswith("stop") and jax.process_index() == 0
     run = Run(out, work, 0, devices=devices, on_progress=progress)
     run.stop_requested = lambda: stop and seen[-1] == int(kill_at.split()[1])
-    spec = TuneSpec(batch_size=8, epochs=0.5, lr=1e-2, seed=7, accumulate=2, dropout=0.1)
+    spec = TuneSpec(batch_size=8, epochs=1.0, lr=1e-2, seed=7, accumulate=2, dropout=0.1)
     try:
         params, _ = mesh_train.fit(init(CONFIG, 0), ROWS, CONFIG, BOS, spec, run)
     except Stopped:
