@@ -19,7 +19,7 @@ from lowres.download import Patience
 from lowres.errors import DataError
 from lowres.experiment.drive import Driver, Observer, Outcome
 from lowres.experiment.jobs import imported
-from lowres.experiment.local import LocalExecutor
+from lowres.experiment.local import LocalExecutor, cores
 from lowres.experiment.plan import Plan, make_plan
 from lowres.experiment.results import RunFolder
 from lowres.families import family
@@ -84,8 +84,10 @@ def execute(
     store, recipe = where.open_store(), planned.loaded.recipe
     folder = RunFolder(where.runs / recipe.name, planned, store)
     settings = recipe.run
+    # hosts that work together do one thing at a time, in one order
+    threads = settings.threads if settings.hosts == 1 else max(settings.threads, cores())
     executor = LocalExecutor(
-        store.root, folder.root / "logs", settings.threads, settings.device, settings.timeout_s, where.offline
+        store.root, folder.root / "logs", threads, settings.device, settings.timeout_s, where.offline
     )
     started = time.monotonic()
     with interrupts() as stop:

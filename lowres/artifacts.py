@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from lowres.cards import TaskKind
+from lowres.devices import Devices
 from lowres.errors import DataError, Stopped
 from lowres.fingerprint import Spec as Spec
 from lowres.fingerprint import fingerprint
@@ -59,7 +60,7 @@ class Run:
 
     out: the directory being built. work: a durable scratch folder of this node, kept across kills, removed once the
     artifact stands. seed: derived from the node. threads: for OpenMP, BLAS and XLA. device: "cpu", "cuda" or "tpu".
-    files: raw files by sha256, already checked by the driver.
+    devices: how a training on several is spread. files: raw files by sha256, already checked by the driver.
     """
 
     out: Path
@@ -67,6 +68,7 @@ class Run:
     seed: int
     threads: int = 1
     device: str = "cpu"
+    devices: Devices = Devices()
     files: Mapping[str, Path] = field(default_factory=dict)
     on_progress: Callable[[float, float, str, str], None] = lambda done, total, unit, note: None
     stop_requested: Callable[[], bool] = lambda: False

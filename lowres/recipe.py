@@ -21,6 +21,7 @@ from lowres.cards import (
     unpinned,
 )
 from lowres.corpus.spec import Filters, Markup, Splits
+from lowres.devices import Devices, Mesh, Saving
 from lowres.errors import DataError, RecipeError
 from lowres.families import NAMES, family
 from lowres.families.contract import MethodBlock
@@ -56,6 +57,17 @@ class RunSettings(Spec):
     keep: Literal["best", "all"] = "best"
     """Which trained classifiers stay on disk: the best of every method and task by dev score, or all."""
     device: Literal["cpu", "cuda", "tpu"] = "cpu"
+    mesh: Mesh = Mesh()
+    """How a GPT-J's training is spread over the devices of all hosts."""
+    hosts: int = Field(default=1, ge=1)
+    """Machines that run this command together, each with a store of its own."""
+    checkpoints: Saving = Saving()
+    """Of trainings on several devices."""
+
+    @property
+    def devices(self) -> Devices:
+        """What of this a stage is told."""
+        return Devices(mesh=self.mesh, hosts=self.hosts, checkpoints=self.checkpoints)
 
 
 class Recipe(Spec):

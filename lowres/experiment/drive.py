@@ -20,6 +20,8 @@ from lowres.store import Store
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_WHEN_BUSY = 1.0
 _SECONDS_TO_STOP = 20.0
+_SECONDS_TO_STOP_DEVICES = 300.0
+"""Where a state of many gigabytes may have to leave accelerators first."""
 _PATIENCE_S = 300.0
 
 
@@ -127,6 +129,8 @@ class Driver:
                 elif message["type"] == "done":
                     self.observer.finished(node, time.monotonic() - self._started[node.id])
                     self._settle_cells()
+                elif message["type"] == "stopped":  # a signal reached the worker alone, or another host was stopped
+                    self._stop()
                 elif message["type"] == "failed":
                     self._failed(node, message, waiting)
                     self._settle_cells()
@@ -157,7 +161,9 @@ class Driver:
 
     def _urgency(self, node: Node) -> tuple[bool, bool, bool]:
         waited = time.monotonic() - self._ready_since[node.id]
-        return node.id in self._shared, waited > _PATIENCE_S, self.executor.warm(node.stage.worker)
+        # hosts that work together take the same order, whatever their clocks say
+        patience_is_over = waited > _PATIENCE_S and self.plan.loaded.recipe.run.hosts == 1
+        return node.id in self._shared, patience_is_over, self.executor.warm(node.stage.worker)
 
     def _start(self, node: Node) -> None:
         settings = self.plan.loaded.recipe.run
@@ -165,7 +171,7 @@ class Driver:
         if node.id not in self._started:
             self.observer.started(node, self._labels.get(node.id, node.stage.name))
             self._started[node.id] = time.monotonic()
-        self.executor.start(Job.of(node, files, settings.threads, settings.device))
+        self.executor.start(Job.of(node, files, settings.threads, settings.device, settings.devices))
 
     def _pass_over_built(self, waiting: dict[str, Node]) -> None:
         """Another run on this store may have built what waits here."""
@@ -259,7 +265,8 @@ class Driver:
     def _stop(self) -> None:
         """Asks the workers to save and stop, waits a while, and leaves."""
         self.executor.stop_all()
-        until = time.monotonic() + _SECONDS_TO_STOP
+        on_processor = self.plan.loaded.recipe.run.device == "cpu"
+        until = time.monotonic() + (_SECONDS_TO_STOP if on_processor else _SECONDS_TO_STOP_DEVICES)
         while self.executor.running and time.monotonic() < until:
             for _ in self.executor.events(_SECONDS_BETWEEN_LOOKS):
                 pass

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from lowres.artifacts import Node, Run
+from lowres.devices import Devices
 from lowres.fingerprint import Spec
 
 StageFunction = Callable[[Mapping[str, Path], Any, Run], None]
@@ -32,9 +33,12 @@ class Job(BaseModel):
     files: dict[str, str] = {}
     threads: int = 1
     device: str = "cpu"
+    devices: Devices = Devices()
 
     @classmethod
-    def of(cls, node: Node, files: Mapping[str, Path], threads: int, device: str) -> "Job":
+    def of(
+        cls, node: Node, files: Mapping[str, Path], threads: int, device: str, devices: Devices | None = None
+    ) -> "Job":
         """The job that builds `node`."""
         kind = type(node.spec)
         return cls(
@@ -49,6 +53,7 @@ class Job(BaseModel):
             files={sha: str(path) for sha, path in files.items()},
             threads=threads,
             device=device,
+            devices=devices or Devices(),
         )
 
     def load(self) -> StageFunction:

@@ -32,7 +32,7 @@ def trainings(plan: Plan, store: Store) -> Iterator[Training]:
         folder = store.path(artifact) if done else store.root / "work" / artifact
         for path in sorted(folder.glob("*.jsonl")):
             direction = path.stem.removeprefix("training").strip("-") if done else path.stem
-            own = direction if direction in ("forward", "backward") else ""
+            own = direction if direction in ("forward", "backward", "speed") else ""
             lines = tuple(read_log(path))
             if lines and "step" in lines[0]:
                 label = labels.get(artifact, artifact[:12])

@@ -27,6 +27,8 @@ from lowres.fingerprint import file_sha256
 from lowres.store import Store, disk_faults
 
 _SECONDS_BETWEEN_MESSAGES = 0.2
+_WITH_CHILDREN = ("data", "segment")
+"""Workers whose processes end theirs by SIGTERM."""
 _OOM_SIGNS = ("out of memory", "resource_exhausted", "can't allocate memory", "failed to allocate")
 
 
@@ -75,6 +77,7 @@ def build(job: Job, store: Store, channel: Channel) -> str:
             seed=int(job.id[:8], 16),
             threads=job.threads,
             device=job.device,
+            devices=job.devices,
             files={sha: Path(path) for sha, path in job.files.items()},
             on_progress=_progress(channel, meter),
             stop_requested=channel.stop.is_set,
@@ -152,6 +155,8 @@ def serve(store: Store, channel: Channel) -> None:
     """Runs jobs until the pipe closes."""
     while True:
         job = channel.jobs.get()
+        if job.worker not in _WITH_CHILDREN:  # a machine that is taken away: save, and stop
+            signal.signal(signal.SIGTERM, lambda *_: channel.stop.set())
         try:
             channel.send(type=build(job, store, channel), id=job.id)
         except Stopped:

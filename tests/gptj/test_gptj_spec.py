@@ -131,3 +131,26 @@ def test_sizes_that_do_not_fit_and_idle_settings_are_refused():
         method(classifier={"lora": {"rank": 2}})
     with pytest.raises(ValidationError, match="layers"):
         method(lm={"layers": 2})
+
+
+def test_a_model_is_adapted_before_it_is_scored_and_tuned(tmp_path):
+    model = FAMILY.language_model(method(adapt={"lr": 1e-4}), shared())
+    assert chain(model.weights) == ["gptj.adapt_lm", "gptj.pretrain_lm"]
+    assert model.evaluation.inputs["lm"] is model.weights and model.weights.inputs["packed"].inputs["corpus"] is CORPUS
+    node = FAMILY.classifier(method(init="random", adapt={}), shared(), TASK, SUBSET, 5)
+    assert chain(node) == ["gptj.train_classifier", "gptj.tune_lm", "gptj.adapt_lm", "gptj.init_lm"]
+    (tmp_path / "a").mkdir()
+    for folder in (tmp_path, tmp_path / "a"):
+        (folder / "x.tfrecords").write_bytes(b"the same")
+    there, elsewhere = (
+        FAMILY.language_model(method(adapt={"rows": str(folder / "x.tfrecords")}), shared()).weights
+        for folder in (tmp_path, tmp_path / "a")
+    )
+    assert there.id == elsewhere.id != model.weights.id, "the bytes count, not the place"
+    with pytest.raises(RecipeError, match="adapt.rows: .*missing"):
+        FAMILY.language_model(method(adapt={"rows": str(tmp_path / "y.tfrecords")}), shared())
+
+
+def test_parts_of_a_step_are_equal():
+    with pytest.raises(ValidationError, match="accumulate is 3; it must divide batch_size, 16"):
+        method(lm={"accumulate": 3})

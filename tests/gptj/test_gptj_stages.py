@@ -11,11 +11,13 @@ from lowres.families.gptj import stages
 from lowres.families.gptj.huggingface import load_lm
 from lowres.families.gptj.spec import (
     READ_LM,
+    AdaptSpec,
     GptjMethod,
     InitSpec,
     TuneSpec,
     language_model,
 )
+from lowres.fingerprint import file_sha256
 from lowres.metrics.bits import held_out_texts
 
 SIZES = {"n_layer": 1, "n_embd": 32, "n_head": 2, "rotary_dim": 8, "n_ctx": 32}
@@ -117,3 +119,25 @@ def test_a_folder_of_another_model_is_refused(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(RecipeError, match="gptj"):
         language_model(GptjMethod(family="gptj", init=str(tmp_path)), shared)
+
+
+def test_a_model_goes_on_on_a_corpus_or_on_rows_that_others_packed(pretrained, rooms, new_run, tmp_path):
+    from test_gptj_tfrecords import example, record
+
+    settings = {"batch_size": 8, "epochs": 0.5, "lr": 1e-3, "seed": 0}
+    on_corpus, on_texts, on_rows = (new_run(name) for name in ("one", "two", "three"))
+    inputs = {"lm": pretrained[0], "packed": rooms / "packed"}
+    stages.adapt_lm(inputs, AdaptSpec(**settings), on_corpus)
+    stages.adapt_lm({"lm": pretrained[0], "corpus": rooms / "corpus"}, AdaptSpec(**settings), on_texts)
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (pretrained[0], on_corpus.out, on_texts.out)]
+    assert weights[0] != weights[1] == weights[2], "packed before or now, it is the same text"
+    assert on_corpus.facts["bytes_seen"] == pytest.approx(on_texts.facts["bytes_seen"], rel=1e-3)
+    rows = np.random.default_rng(0).integers(3, 300, (16, SIZES["n_ctx"] + 1)).tolist()
+    path = tmp_path / "some.tfrecords"
+    path.write_bytes(b"".join(record(example(row)) for row in rows))
+    spec = AdaptSpec(**settings, path=str(path), files={path.name: file_sha256(path)})
+    stages.adapt_lm({"lm": pretrained[0]}, spec, on_rows)
+    assert on_rows.facts["tokens_seen"] == 8 * SIZES["n_ctx"] and on_rows.facts["train_loss"] > 3
+    path.write_bytes(path.read_bytes() * 2)
+    with pytest.raises(DataError, match="changed since"):
+        stages.adapt_lm({"lm": pretrained[0]}, spec, new_run("four"))

@@ -1,16 +1,48 @@
 """Rows of tokens for language modelling: cut from one stream, shuffled by a seed, found again from a step number."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+
+from lowres.errors import DataError
 
 PADDING = -1
 """Fills a row that has no token there; nothing is predicted from it or of it."""
 SHORTEST = 32
 """Tokens of the smallest shape; shapes double up to the longest text, so few are compiled."""
+
+
+class Source(Protocol):
+    """Rows of tokens in an order that the seed gives, so that the step number alone says what a batch holds."""
+
+    @property
+    def n_ctx(self) -> int:
+        """Tokens a row, less one."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of the order, and of dropout."""
+        ...
+
+    def steps(self, epochs: float) -> int:
+        """Batches that make up so many passes, at least 1."""
+        ...
+
+    def batch(self, step: int) -> np.ndarray:
+        """(batch_size, n_ctx + 1) int32: the batch of a step; passes follow each other without a gap."""
+        ...
+
+    def cursor(self, step: int) -> dict[str, int]:
+        """Where the data are before a step, for a checkpoint: rows read, and what decides which came."""
+        ...
+
+    def step_at(self, cursor: Mapping[str, int]) -> int:
+        """The step that a cursor stands before. Raises DataError where it is one of other rows."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -39,6 +71,14 @@ class Rows:
         """(batch_size, n_ctx + 1) int32: the batch of a step; passes follow each other without a gap."""
         return np.stack([self._row(step * self.batch_size + place) for place in range(self.batch_size)])
 
+    def cursor(self, step: int) -> dict[str, int]:
+        """Where the data are before a step, for a checkpoint: rows read, and what decides which came."""
+        return {"rows_read": step * self.batch_size, "rows_a_pass": self.count, "seed": self.seed}
+
+    def step_at(self, cursor: Mapping[str, int]) -> int:
+        """The step that a cursor stands before. Raises DataError where it is one of other rows."""
+        return step_at(self, cursor)
+
     def _row(self, place: int) -> np.ndarray:
         """The row at a place of the endless sequence of passes."""
         epoch, index = divmod(place, self.count)
@@ -52,6 +92,21 @@ def _pass(seed: int, epoch: int, count: int, n_ctx: int) -> tuple[int, np.ndarra
     """(offset of the first row, order of the rows) of one pass."""
     generator = np.random.default_rng([seed, epoch])
     return int(generator.integers(n_ctx)), generator.permutation(count)
+
+
+def step_at(rows: Any, cursor: Mapping[str, int]) -> int:
+    """The step that a cursor of these rows stands before. Raises DataError where it is one of other rows."""
+    step, left = divmod(cursor["rows_read"], rows.batch_size)
+    if left or rows.cursor(step) != dict(cursor):
+        raise DataError(f"the checkpoint is of other rows ({dict(cursor)}, now {rows.cursor(step)}); remove it")
+    return step
+
+
+def padded_batches(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """Rows in batches of one shape, the last one filled with padding."""
+    for start in range(0, len(rows), batch_size):
+        batch = rows[start : start + batch_size]
+        yield np.pad(batch, ((0, batch_size - len(batch)), (0, 0)), constant_values=PADDING)
 
 
 def padded_row(tokens: Any, n_ctx: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from lowres.families.gptj.model import Params
 
 ADAPTER = tuple(f"{name}_lora_{part}" for name in LAYER_MATRICES for part in "ab")
 NORMS = ("ln_scale", "ln_bias", "fc_in_bias", "fc_out_bias", "ln_f_scale", "ln_f_bias", "head_bias")
+EMBEDDINGS = ("wte", "head", "head_bias")
 
 
 class Lora(Protocol):
@@ -71,6 +72,11 @@ def parted(params: Params, config: Config, lora: Lora | None, seed: int) -> tupl
     trained = {name: params[name] for name in NORMS if lora.norms and name in params}
     frozen = {name: array for name, array in params.items() if name not in trained}
     return quantise(frozen) if lora.int8 else frozen, trained | init_adapter(config, lora, seed)
+
+
+def embeddings_apart(params: Params) -> tuple[Params, Params]:
+    """(frozen, trained): embeddings, head and its bias are trained alone."""
+    return {n: a for n, a in params.items() if n not in EMBEDDINGS}, {n: params[n] for n in EMBEDDINGS}
 
 
 def joined(frozen: Params, trained: Params, scale: float) -> Params:

@@ -6,6 +6,7 @@ head with a bias.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -87,20 +88,21 @@ def attend(q: Array, k: Array, v: Array, allowed: Array) -> Array:
     return weights.astype(v.dtype) @ v
 
 
-def product(x: Array, layer: Params, name: str) -> Array:
-    """X times a matrix, in x's dtype: in floats or 8 bits, and with its low-rank adapter where it has one."""
+def product(x: Array, layer: Params, name: str, out_sharding: Any = None) -> Array:
+    """X times a matrix, in x's dtype: in floats or 8 bits, and with its low-rank adapter where it has one.
+
+    out_sharding: of the result on a mesh, where its inputs leave that open.
+    """
+    times = partial(jnp.matmul, out_sharding=out_sharding)
     if f"{name}_int8" in layer:
         # checkpointed: the backward pass dequantises again, or every layer's floats would be kept for it
-        y = jax.checkpoint(_times_int8)(x, layer[f"{name}_int8"], layer[f"{name}_scale"])
+        of_int8 = jax.checkpoint(lambda x, codes, scales: times(x, dequantised(codes, scales, x.dtype)))
+        y = of_int8(x, layer[f"{name}_int8"], layer[f"{name}_scale"])
     else:
-        y = x @ layer[name].astype(x.dtype)
+        y = times(x, layer[name].astype(x.dtype))
     if f"{name}_lora_a" not in layer:
         return y
-    return y + (x @ layer[f"{name}_lora_a"].astype(x.dtype)) @ layer[f"{name}_lora_b"].astype(x.dtype)
-
-
-def _times_int8(x: Array, codes: Array, scales: Array) -> Array:
-    return x @ dequantised(codes, scales, x.dtype)
+    return y + times(times(x, layer[f"{name}_lora_a"].astype(x.dtype)), layer[f"{name}_lora_b"].astype(x.dtype))
 
 
 def embed(params: Params, tokens: Array, dtype: Any) -> Array:

@@ -71,6 +71,20 @@ class Optimisation(Spec):
     """Tokens do not look past the start of their document."""
     precision: Precision = "float32"
     """Of the products; weights and moments are float32. bfloat16 brings nothing on CPU."""
+    accumulate: int = added_later(1, neutral=1, ge=1)
+    """A step's rows go through in so many parts, and their gradients are summed in float32: less memory, and the
+    gradient noise scale is logged."""
+    remat: Literal["auto", "none", "dots", "full"] = added_later("auto", neutral="auto")
+    """What of a layer is computed a second time in the backward pass: "full" keeps its input alone, "dots" the products
+    with weights too, "none" everything. "auto": "none" on one CPU device, else "full"."""
+    attention: Literal["auto", "chunked", "splash", "cudnn"] = added_later("auto", neutral="auto")
+    """How it is computed: a few queries at a time, by a TPU's kernel, by cuDNN's. "auto": by device and sizes."""
+
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> Self:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate is {self.accumulate}; it must divide batch_size, {self.batch_size}")
+        return self
 
 
 class PretrainSpec(Architecture, Optimisation):
@@ -105,6 +119,24 @@ class TuneSpec(Optimisation):
     epochs: float = Field(gt=0)
     seed: int
     lora: Lora | None = added_later(None, neutral=None)
+
+
+class AdaptSpec(Optimisation):
+    """What `gptj.adapt_lm` does with a language model and a corpus, or with rows of tokens that others packed."""
+
+    epochs: float = Field(gt=0)
+    seed: int
+    lora: Lora | None = None
+    embeddings_only: bool = False
+    """wte, head and head bias alone are trained."""
+    path: str | None = None
+    """Where the rows are; not hashed."""
+    files: dict[str, str] = {}
+    """Name -> sha256 of the .tfrecords, in their order; none where a corpus is read."""
+
+    def hashed(self) -> dict[str, Any]:
+        """The checksums name the rows, not the place."""
+        return {name: value for name, value in super().hashed().items() if name != "path"}
 
 
 class ClassifierSettings(Spec):
@@ -160,15 +192,6 @@ class VocabularySpec(Spec):
         return {name: value for name, value in super().hashed().items() if name != "paths"}
 
 
-class AdaptSpec(Optimisation):
-    """What `gptj.adapt_lm` does with a language model and the corpus."""
-
-    epochs: float = Field(gt=0)
-    embeddings_only: bool
-    """wte, head and head bias alone are trained."""
-    seed: int
-
-
 class PromptSpec(Spec):
     """What `gptj.choose_prompt` chooses from."""
 
@@ -184,9 +207,29 @@ class LmSettings(Architecture, Optimisation):
 
     epochs: float = Field(default=3.0, gt=0)
     """Passes over the corpus."""
-    embeddings_first: float = Field(default=0.0, ge=0)
-    """Where `vocabulary` is replaced: passes in which embeddings and head alone are trained."""
     held_out_bytes: int = Field(default=200_000, gt=0)
+
+
+class AdaptSettings(Optimisation):
+    """`adapt = {...}`: the language model goes on training on the corpus, or on rows that others packed."""
+
+    rows: str = "corpus"
+    """"corpus": the recipe's. Else .tfrecords of mesh-transformer-jax: a file, a folder of them, or an .index."""
+    embeddings_first: float = Field(default=0.0, ge=0)
+    """Passes in which embeddings and head alone are trained, before the others: for a `vocabulary` that is new."""
+    epochs: float = Field(default=1.0, ge=0)
+    """Passes; 0: none but `embeddings_first`."""
+    lr: float = Field(default=5e-5, gt=0)
+    """For 6 B parameters; more for smaller models and for an adapter."""
+    end_lr: float = Field(default=5e-6, ge=0)
+    lora: Lora | None = None
+    """A low-rank adapter is trained and added to the weights. Unset: all weights are trained."""
+
+    @model_validator(mode="after")
+    def _something_is_trained(self) -> Self:
+        if not self.epochs and not self.embeddings_first:
+            raise ValueError("epochs and embeddings_first are 0; leave adapt out to train nothing")
+        return self
 
 
 class TuneSettings(Optimisation):
@@ -214,18 +257,18 @@ class GptjMethod(MethodBlock):
     vectors: tuple[str, ...] = ()
     """Text files. focus: of the new pieces. wechsel: of the old language's words and of the new one's, in one space."""
     lm: LmSettings = LmSettings()
+    adapt: AdaptSettings | None = None
+    """Before anything else is done with it, the language model goes on training."""
     tune: TuneSettings = TuneSettings()
     classifier: ClassifierSettings = ClassifierSettings()
 
     @model_validator(mode="after")
     def _no_setting_is_idle(self) -> Self:
         named, folder = self.lm.model_fields_set - {"held_out_bytes"}, self.init not in ("pretrain", "random")
-        trained = {*AdaptSpec.model_fields, "embeddings_first"} if self.vocabulary != "keep" else set()
-        if folder and (idle := sorted(named - trained)):
-            raise ValueError(f"lm.{idle[0]} has no effect where init is a folder; its config.json decides")
-        if not folder and (self.vocabulary != "keep" or "embeddings_first" in named):
-            key = "lm.embeddings_first" if self.vocabulary == "keep" else "vocabulary"
-            raise ValueError(f'{key} has no effect where init is "{self.init}"; it is for the vocabulary of a folder')
+        if folder and named:
+            raise ValueError(f"lm.{sorted(named)[0]} has no effect where init is a folder; its config.json decides")
+        if not folder and self.vocabulary != "keep":
+            raise ValueError(f'vocabulary has no effect where init is "{self.init}"; it is for that of a folder')
         return self
 
     @model_validator(mode="after")
@@ -265,10 +308,10 @@ PRETRAIN_LM = Stage("gptj.pretrain_lm", 1, "gptj", "lowres.families.gptj.stages:
 INIT_LM = Stage("gptj.init_lm", 1, "gptj", "lowres.families.gptj.stages:init_lm", InitSpec)
 READ_LM = Stage("gptj.read_lm", 1, "gptj", "lowres.families.gptj.stages:read_lm", ReadSpec)
 REPLACE_VOCABULARY = Stage(
-    "gptj.replace_vocabulary", 1, "gptj", "lowres.families.gptj.adapt:replace_vocabulary", VocabularySpec
+    "gptj.replace_vocabulary", 1, "gptj", "lowres.families.gptj.replace:replace_vocabulary", VocabularySpec
 )
-ADAPT_LM = Stage("gptj.adapt_lm", 1, "gptj", "lowres.families.gptj.adapt:adapt_lm", AdaptSpec)
 EVALUATE_LM = Stage("gptj.evaluate_lm", 1, "gptj", "lowres.families.gptj.stages:evaluate_lm", EvaluateSpec)
+ADAPT_LM = Stage("gptj.adapt_lm", 1, "gptj", "lowres.families.gptj.stages:adapt_lm", AdaptSpec)
 TUNE_LM = Stage("gptj.tune_lm", 1, "gptj", "lowres.families.gptj.stages:tune_lm", TuneSpec)
 TRAIN_CLASSIFIER = Stage(
     "gptj.train_classifier", 1, "gptj", "lowres.families.gptj.stages:train_classifier", ClassifierSpec
@@ -281,22 +324,10 @@ _DEFAULT_TUNE_EPOCHS = 3.0
 
 def language_model(method: GptjMethod, shared: Shared) -> LanguageModel:
     """The nodes of a method's language model. Raises RecipeError where the recipe lacks what it needs."""
-    tokenizer = _tokenizer(method, shared)
-    if method.init == "pretrain":
-        if shared.corpus is None or tokenizer is None:
-            raise RecipeError('init is "pretrain" and the recipe has no corpus; name one, or set init = "random"')
-        spec = PretrainSpec(**picked(method.lm, PretrainSpec), seed=shared.lm_seed)
-        weights = Node(PRETRAIN_LM, spec, {"packed": packed(shared.corpus, tokenizer), "tokenizer": tokenizer})
-    elif method.init == "random":
-        if tokenizer is None:
-            raise RecipeError('init is "random" and there is no tokenizer; name a corpus, or set tokenizer = "gpt2"')
-        spec = InitSpec(**picked(method.lm, InitSpec), seed=shared.lm_seed)
-        return LanguageModel(Node(INIT_LM, spec, {"tokenizer": tokenizer}), None)
-    elif method.vocabulary == "keep":
-        weights = _read(Path(method.init), tokenizer)
-    else:
-        weights = _in_another_language(method, shared)
-    if shared.corpus is None:
+    weights = _initial(method, shared, _tokenizer(method, shared))
+    if method.adapt is not None:
+        weights = _adapted(method.adapt, shared, weights)
+    if shared.corpus is None or weights.stage is INIT_LM:
         return LanguageModel(weights, None)
     evaluation = Node(
         EVALUATE_LM, EvaluateSpec(held_out_bytes=method.lm.held_out_bytes), {"lm": weights, "corpus": shared.corpus}
@@ -304,10 +335,51 @@ def language_model(method: GptjMethod, shared: Shared) -> LanguageModel:
     return LanguageModel(weights, evaluation)
 
 
+def _initial(method: GptjMethod, shared: Shared, tokenizer: Node | None) -> Node:
+    """The weights that `init` names."""
+    if method.init == "pretrain":
+        if shared.corpus is None or tokenizer is None:
+            raise RecipeError('init is "pretrain" and the recipe has no corpus; name one, or set init = "random"')
+        spec = PretrainSpec(**picked(method.lm, PretrainSpec), seed=shared.lm_seed)
+        return Node(PRETRAIN_LM, spec, {"packed": packed(shared.corpus, tokenizer), "tokenizer": tokenizer})
+    if method.init == "random":
+        if tokenizer is None:
+            raise RecipeError('init is "random" and there is no tokenizer; name a corpus, or set tokenizer = "gpt2"')
+        spec = InitSpec(**picked(method.lm, InitSpec), seed=shared.lm_seed)
+        return Node(INIT_LM, spec, {"tokenizer": tokenizer})
+    if method.vocabulary != "keep":
+        return _in_another_language(method, shared)
+    return _read(Path(method.init), tokenizer)
+
+
+def _adapted(settings: AdaptSettings, shared: Shared, weights: Node) -> Node:
+    """The node of a language model that goes on training as `adapt` says."""
+    from lowres.families.gptj.tfrecords import record_files
+
+    chosen, inputs = picked(settings, AdaptSpec), {}
+    if settings.rows == "corpus":
+        if shared.corpus is None:
+            raise RecipeError('adapt.rows is "corpus" and the recipe has none; name one, or the path of .tfrecords')
+        tokenizer = weights.inputs.get("tokenizer")  # a folder with a tokenizer of its own has no node of it
+        inputs |= {"packed": packed(shared.corpus, tokenizer)} if tokenizer else {"corpus": shared.corpus}
+    else:
+        try:
+            files = record_files(Path(settings.rows))
+        except DataError as error:
+            raise RecipeError(f"adapt.rows: {error}") from error
+        chosen |= {"path": settings.rows, "files": {path.name: file_sha256(path) for path in files}}
+    first = {"embeddings_only": True, "epochs": settings.embeddings_first, "lora": None}
+    for phase in (first, {"epochs": settings.epochs}):
+        if phase["epochs"]:
+            spec = AdaptSpec(**{**chosen, **phase}, seed=shared.lm_seed)
+            weights = Node(ADAPT_LM, spec, {**inputs, "lm": weights})
+    return weights
+
+
 def classifier(method: GptjMethod, shared: Shared, task: Node, subset: Node, seed: int) -> Node:
     """The node of a trained classifier; its language model is tuned on the task's texts first where `tune` says so."""
     weights = language_model(method, shared).weights
-    default = 0.0 if method.init == "random" else _DEFAULT_TUNE_EPOCHS
+    default = 0.0 if weights.stage is INIT_LM else _DEFAULT_TUNE_EPOCHS
     epochs = default if method.tune.epochs is None else method.tune.epochs
     if epochs:
         settings = picked(method.tune, TuneSpec)
@@ -322,7 +394,7 @@ def classifier(method: GptjMethod, shared: Shared, task: Node, subset: Node, see
 
 
 def _in_another_language(method: GptjMethod, shared: Shared) -> Node:
-    """A folder's model with the corpus's vocabulary, trained on the corpus as far as `lm` says. Raises RecipeError."""
+    """A folder's model with the corpus's vocabulary. Raises RecipeError where the recipe has none, or lacks vectors."""
     corpus, tokenizer = shared.corpus, shared.tokenizer
     if corpus is None or tokenizer is None:
         raise RecipeError(f'vocabulary is "{method.vocabulary}" and the recipe has no corpus; name one')
@@ -334,15 +406,7 @@ def _in_another_language(method: GptjMethod, shared: Shared) -> Node:
         paths=tuple(str(Path(path).resolve()) for path in method.vectors),
         seed=0 if method.vocabulary == "copy-mean" else shared.lm_seed,
     )
-    weights = Node(REPLACE_VOCABULARY, spec, {"lm": _read(Path(method.init), shared.gpt2), "tokenizer": tokenizer})
-    epochs = method.lm.epochs if "epochs" in method.lm.model_fields_set else 0.0
-    for passes, alone in ((method.lm.embeddings_first, True), (epochs, False)):
-        if passes:
-            settings: dict[str, Any] = {**picked(method.lm, AdaptSpec), "epochs": passes}
-            adapt = AdaptSpec(**settings, embeddings_only=alone, seed=shared.lm_seed)
-            inputs = {"lm": weights, "packed": packed(corpus, tokenizer), "tokenizer": tokenizer}
-            weights = Node(ADAPT_LM, adapt, inputs)
-    return weights
+    return Node(REPLACE_VOCABULARY, spec, {"lm": _read(Path(method.init), shared.gpt2), "tokenizer": tokenizer})
 
 
 def _prompt_spec(settings: ClassifierSettings, shared: Shared, task: str, seed: int) -> PromptSpec:

@@ -15,24 +15,28 @@ from lowres.families.gptj.checkpoints.convert import raise_faults
 from lowres.families.gptj.checkpoints.opening import open_checkpoint
 from lowres.families.gptj.classify import GptjClassifier, Labelled, encode, train_head, without_heads
 from lowres.families.gptj.config import Config, shapes
-from lowres.families.gptj.data import Rows, pack, rows_in_order, scored_windows
+from lowres.families.gptj.data import Rows, Source, pack, rows_in_order, scored_windows
 from lowres.families.gptj.finetune import fine_tune
 from lowres.families.gptj.huggingface import load_lm, save_lm, write_lm
 from lowres.families.gptj.loading import load
-from lowres.families.gptj.lora import merged, parted, scale_of
+from lowres.families.gptj.lora import embeddings_apart, merged, parted, scale_of
+from lowres.families.gptj.mesh import join_hosts, on_processor
+from lowres.families.gptj.mesh_train import fit, score
 from lowres.families.gptj.model import Params, count, init
 from lowres.families.gptj.peft import save_adapter
 from lowres.families.gptj.spec import (
+    AdaptSpec,
     ClassifierSpec,
     InitSpec,
     PretrainSpec,
     TuneSpec,
     weights_name,
 )
-from lowres.families.gptj.train import mean_nats, row_nats, train_lm
+from lowres.families.gptj.tfrecords import RecordRows, record_files
+from lowres.families.gptj.train import row_nats
 from lowres.fingerprint import file_sha256
 from lowres.metrics.bits import HeldOutLoss, held_out_texts, text_sizes
-from lowres.tokenizers.base import load_tokenizer
+from lowres.tokenizers.base import Tokenizer, load_tokenizer
 from lowres.training.classifier import TextPolicy, write_predictions
 
 VALID_TOKENS = 100_000
@@ -42,15 +46,18 @@ EVALUATION_ROWS = 16
 
 def pretrain_lm(inputs: Mapping[str, Path], spec: PretrainSpec, run: Run) -> None:
     """Trains a GPT-J from scratch on `packed`, with the `tokenizer` it was packed with."""
+    join_hosts(run.devices.hosts)
     tokenizer, stream = load_tokenizer(inputs["tokenizer"]), PackedTokens(inputs["packed"])
     config = Config.of(spec, tokenizer.vocab_size)
     rows = Rows(stream.tokens("train"), spec.n_ctx, spec.batch_size, spec.seed)
     if len(rows.stream) < 2:
         raise DataError("the corpus's train split packs to fewer than 2 tokens; there is nothing to learn from")
-    params, train_loss = train_lm(init(config, spec.seed), rows, config, tokenizer.bos_id, spec, run)
+    with on_processor():
+        start = init(config, spec.seed)
+    params, train_loss = fit(start, rows, config, tokenizer.bos_id, spec, run)
     save_lm(run.out, params, config, tokenizer)
     valid = rows_in_order(stream.tokens("valid"), spec.n_ctx, VALID_TOKENS // spec.n_ctx)
-    valid_loss = mean_nats(params, valid, config, tokenizer.bos_id, spec.batch_size) if len(valid) else None
+    valid_loss = score(params, valid, config, tokenizer.bos_id, spec, run) if len(valid) else None
     seen = rows.steps(spec.epochs) * spec.batch_size * spec.n_ctx
     packing = Manifest.read(inputs["packed"]).facts
     bytes_a_token = packing["bytes"]["train"] / packing["tokens"]["train"]
@@ -67,6 +74,7 @@ def describe(run: Run, config: Config, params: Mapping[str, Any], origin: str) -
 
 def init_lm(inputs: Mapping[str, Path], spec: InitSpec, run: Run) -> None:
     """Writes a GPT-J with random weights over `tokenizer`."""
+    join_hosts(run.devices.hosts)
     tokenizer = load_tokenizer(inputs["tokenizer"])
     config = Config.of(spec, tokenizer.vocab_size)
     params = init(config, spec.seed)
@@ -101,6 +109,7 @@ def read_lm(inputs: Mapping[str, Path], spec: ReadSpec, run: Run) -> None:
 
 def evaluate_lm(inputs: Mapping[str, Path], spec: EvaluateSpec, run: Run) -> None:
     """Scores `lm` on held-out texts of `corpus`: every document from an empty context, every token once."""
+    join_hosts(run.devices.hosts)
     params, config, tokenizer = device_lm(inputs["lm"])
     texts = held_out_texts(Corpus(inputs["corpus"]), spec.held_out_bytes)
     encoded = tokenizer.encode(texts)
@@ -135,26 +144,67 @@ def device_lm(folder: Path) -> tuple[Params, Config, Any]:
     return {name: jnp.asarray(array) for name, array in params.items()}, config, tokenizer
 
 
+def adapt_lm(inputs: Mapping[str, Path], spec: AdaptSpec, run: Run) -> None:
+    """Goes on training `lm` on `packed`, on the train texts of `corpus`, or on the rows of spec.path."""
+    join_hosts(run.devices.hosts)
+    with on_processor():  # a model may be larger than one device
+        params, config, tokenizer = device_lm(inputs["lm"])
+    bytes_a_token = 0.0
+    if spec.path is not None:
+        files = _unchanged(spec)
+        rows = RecordRows(files, config.n_ctx, spec.batch_size, spec.seed, tokenizer.vocab_size)
+    elif "packed" in inputs:
+        packing = Manifest.read(inputs["packed"]).facts
+        bytes_a_token = packing["bytes"]["train"] / packing["tokens"]["train"]
+        rows = Rows(PackedTokens(inputs["packed"]).tokens("train"), config.n_ctx, spec.batch_size, spec.seed)
+    else:
+        texts = list(Corpus(inputs["corpus"]).texts("train"))
+        rows = Rows(pack(tokenizer.encode(texts), tokenizer.bos_id), config.n_ctx, spec.batch_size, spec.seed)
+        bytes_a_token = text_sizes(texts)[0] / max(len(rows.stream), 1)
+    _go_on(params, config, tokenizer, rows, spec, run)
+    run.note(bytes_seen=round(run.facts["tokens_seen"] * bytes_a_token))
+
+
+def _unchanged(spec: AdaptSpec) -> tuple[Path, ...]:
+    """The files of spec.path. Raises DataError where one is not what it was."""
+    files = record_files(Path(str(spec.path)))
+    if {path.name: file_sha256(path) for path in files} != spec.files:
+        raise DataError(f"{spec.path}: changed since the run was planned; run the command again")
+    return files
+
+
 def tune_lm(inputs: Mapping[str, Path], spec: TuneSpec, run: Run) -> None:
     """Goes on training `lm` on the train texts of `task`, or of `subset` where it is given; labels are not read."""
-    params, config, tokenizer = device_lm(inputs["lm"])
+    join_hosts(run.devices.hosts)
+    with on_processor():
+        params, config, tokenizer = device_lm(inputs["lm"])
     task = Task(inputs["task"])
     documents = Subset(inputs["subset"]).documents(task, "train") if "subset" in inputs else task.split("train")
     texts = [document.text for document in documents]
     stream = pack(tokenizer.encode(texts), tokenizer.bos_id)
-    rows = Rows(stream, config.n_ctx, spec.batch_size, spec.seed)
-    frozen, trained = parted(params, config, spec.lora, spec.seed)
-    trained, train_loss = train_lm(trained, rows, config, tokenizer.bos_id, spec, run, frozen)
-    save_lm(run.out, merged(frozen, trained, scale_of(spec.lora)), config, tokenizer)
+    _go_on(params, config, tokenizer, Rows(stream, config.n_ctx, spec.batch_size, spec.seed), spec, run)
+    run.note(bytes_seen=round(run.facts["tokens_seen"] * text_sizes(texts)[0] / len(stream)))
+
+
+def _go_on(
+    params: Params, config: Config, tokenizer: Tokenizer, rows: Source, spec: AdaptSpec | TuneSpec, run: Run
+) -> None:
+    """Trains a language model, or an adapter that is added to it, and writes what comes out."""
+    alone = isinstance(spec, AdaptSpec) and spec.embeddings_only
+    with on_processor():
+        frozen, trained = embeddings_apart(params) if alone else parted(params, config, spec.lora, spec.seed)
+    trained, train_loss = fit(trained, rows, config, tokenizer.bos_id, spec, run, frozen)
+    with on_processor():
+        save_lm(run.out, merged(frozen, trained, scale_of(spec.lora)), config, tokenizer)
     if spec.lora is not None:
         save_adapter(run.out / "adapter", trained, spec.lora, config)
         run.note(parameters_trained=count(trained))
-    seen = rows.steps(spec.epochs) * spec.batch_size * config.n_ctx
-    run.note(tokens_seen=seen, bytes_seen=round(seen * text_sizes(texts)[0] / len(stream)), train_loss=train_loss)
+    run.note(tokens_seen=rows.steps(spec.epochs) * spec.batch_size * config.n_ctx, train_loss=train_loss)
 
 
 def train_classifier(inputs: Mapping[str, Path], spec: ClassifierSpec, run: Run) -> None:
     """Trains a classifier on the labelled texts of `subset`; its dev texts choose C (head) or the step kept."""
+    join_hosts(run.devices.hosts)
     params, config, tokenizer = device_lm(inputs["lm"])
     task, subset = Task(inputs["task"]), Subset(inputs["subset"])
     labels = task.labels
@@ -197,4 +247,5 @@ def gold_of(documents: tuple[Document, ...], labels: tuple[str, ...]) -> np.ndar
 
 def predict(inputs: Mapping[str, Path], spec: PredictSpec, run: Run) -> None:
     """Predicts the dev and test texts of `task` with `classifier`."""
+    join_hosts(run.devices.hosts)
     write_predictions(load, inputs["classifier"], Task(inputs["task"]), run)

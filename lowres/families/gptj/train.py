@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from lowres.artifacts import Run
 from lowres.errors import NotFinite, Stopped
-from lowres.families.gptj.data import Rows
+from lowres.families.gptj.data import Source
 from lowres.families.gptj.lora import ADAPTER, joined, scale_of
 from lowres.families.gptj.model import MATRICES, Config, Params, head_matrix, hidden, logits
 from lowres.training.checkpoint import Checkpoints
@@ -172,15 +172,16 @@ def learning_rate(step: int, total: int, lr: float, end_lr: float, warmup: float
 @partial(jax.jit, static_argnames=("config", "hyper"), donate_argnames=("state",))
 def lm_step(
     state: State, frozen: Params, rows: Array, rate: Array, bos_id: Array, key: Array, config: Config, hyper: Hyper
-) -> tuple[State, Array]:
-    """One step of training: the new state and the loss before it. frozen: weights beside those of the state."""
+) -> tuple[State, Array, Array]:
+    """One step of training: the new state; loss and norm of the gradients before it. frozen: weights that stay."""
 
     def loss_of(trained: Params) -> Array:
         return lm_loss(joined(frozen, trained, hyper.lora_scale), rows, bos_id, config, hyper, key)
 
     loss, gradients = jax.value_and_grad(loss_of)(state.params)
     rates = dict.fromkeys(state.params, rate)
-    return applied(state, gradients, rates, optimiser(hyper.weight_decay, hyper.beta2)), loss
+    after = applied(state, gradients, rates, optimiser(hyper.weight_decay, hyper.beta2))
+    return after, loss, optax.tree.norm(gradients)
 
 
 def applied(state: State, gradients: Params, rates: dict[str, Array], chain: optax.GradientTransformation) -> State:
@@ -193,7 +194,7 @@ def applied(state: State, gradients: Params, rates: dict[str, Array], chain: opt
 
 
 def train_lm(
-    params: Params, rows: Rows, config: Config, bos_id: int, settings: Any, run: Run, frozen: Params | None = None
+    params: Params, rows: Source, config: Config, bos_id: int, settings: Any, run: Run, frozen: Params | None = None
 ) -> tuple[Params, float]:
     """Trains for settings.epochs passes. Returns the weights and the mean loss of the last tenth of the steps, in nats.
 
@@ -216,7 +217,7 @@ def train_lm(
         note = f"loss {losses[step - 1]:.3f}" if step else "compiling"
         tell(run, checkpoints, (step, total), note, (state, losses))
         rate = learning_rate(step, total, settings.lr, settings.end_lr, settings.warmup)
-        state, loss = lm_step(
+        state, loss, norm = lm_step(
             state,
             frozen or {},
             rows.batch(step),
@@ -228,7 +229,7 @@ def train_lm(
         )
         losses[step] = check_finite(float(loss), step, settings.lr)
         if log.due(step + 1) or step + 1 == total:
-            log.add(step + 1, loss=float(loss), lr=float(rate))
+            log.add(step + 1, loss=float(loss), lr=float(rate), grad_norm=float(norm))
     log.keep(run.out / "training.jsonl")
     run.progress(total, total, "steps", f"loss {losses[-1]:.3f}")
     return state.params, float(losses[-max(total // 10, 1) :].mean())

@@ -1,4 +1,4 @@
-"""The stages that take a language model to another language: a new vocabulary, then training on the corpus."""
+"""The stage that gives a language model the vocabulary of another language."""
 
 import math
 from collections.abc import Mapping
@@ -8,22 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from lowres.artifacts import Manifest, PackedTokens, Run
+from lowres.artifacts import Run
 from lowres.errors import DataError
 from lowres.families.gptj import vocabulary
 from lowres.families.gptj.checkpoints.configuration import read_config
 from lowres.families.gptj.checkpoints.names import WHOLE
 from lowres.families.gptj.checkpoints.safetensors_files import SafetensorsFiles
 from lowres.families.gptj.config import shapes
-from lowres.families.gptj.data import Rows
-from lowres.families.gptj.huggingface import save_lm, write_lm
-from lowres.families.gptj.spec import AdaptSpec, VocabularySpec
-from lowres.families.gptj.stages import describe, device_lm
-from lowres.families.gptj.train import train_lm
+from lowres.families.gptj.huggingface import write_lm
+from lowres.families.gptj.spec import VocabularySpec
 from lowres.fingerprint import file_sha256
 from lowres.tokenizers.base import HasSurfaces, Tokenizer, load_tokenizer
-
-EMBEDDINGS = ("wte", "head", "head_bias")
 
 
 def replace_vocabulary(inputs: Mapping[str, Path], spec: VocabularySpec, run: Run) -> None:
@@ -81,21 +76,3 @@ def _with_surfaces(tokenizer: Tokenizer) -> HasSurfaces:
         kind = type(tokenizer).__name__
         raise DataError(f"a {kind} does not say what its pieces stand for; vocabulary takes SentencePiece and GPT-2's")
     return tokenizer
-
-
-def adapt_lm(inputs: Mapping[str, Path], spec: AdaptSpec, run: Run) -> None:
-    """Goes on training `lm` on `packed`: all weights, or its embeddings and head alone (de Vries and Nissim 2021)."""
-    params, config, tokenizer = device_lm(inputs["lm"])
-    stream = PackedTokens(inputs["packed"])
-    rows = Rows(stream.tokens("train"), config.n_ctx, spec.batch_size, spec.seed)
-    if len(rows.stream) < 2:
-        raise DataError("the corpus's train split packs to fewer than 2 tokens; there is nothing to learn from")
-    trained = {name: array for name, array in params.items() if not spec.embeddings_only or name in EMBEDDINGS}
-    frozen = {name: array for name, array in params.items() if name not in trained}
-    trained, train_loss = train_lm(trained, rows, config, tokenizer.bos_id, spec, run, frozen)
-    save_lm(run.out, frozen | trained, config, tokenizer)
-    seen = rows.steps(spec.epochs) * spec.batch_size * config.n_ctx
-    packing = Manifest.read(inputs["packed"]).facts
-    bytes_a_token = packing["bytes"]["train"] / packing["tokens"]["train"]
-    describe(run, config, frozen | trained, "pretrained weights, another vocabulary, trained on the corpus")
-    run.note(tokens_seen=seen, bytes_seen=round(seen * bytes_a_token), train_loss=train_loss)

@@ -1,0 +1,117 @@
+"""What the tests of meshes run in processes of their own, for JAX makes its devices when it starts."""
+
+import json
+import os
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from lowres.artifacts import Run
+from lowres.devices import Devices, Mesh, Saving
+from lowres.errors import DataError, Stopped
+from lowres.families.gptj import mesh, mesh_train, parallel, train
+from lowres.families.gptj.config import Config
+from lowres.families.gptj.data import Rows
+from lowres.families.gptj.lora import parted
+from lowres.families.gptj.model import init
+from lowres.families.gptj.spec import Lora, TuneSpec
+
+CONFIG = Config(vocab_size=51, n_ctx=8, n_layer=2, n_embd=16, n_head=2, rotary_dim=4)
+BOS = 2
+ROWS = Rows(np.tile(np.arange(2, 40), 20), 8, 8, 7)
+
+
+def parity(out: Path) -> None:
+    """Loss and gradients of one batch on one device by train.lm_loss, on a mesh of one, and on 2 x 2 x 2."""
+    rows = np.random.default_rng(0).integers(0, 50, (8, 9)).astype(np.int32)
+    rows[1, 5:] = -1
+    hyper = train.Hyper(0.1, 0.99, 1e-4, 0.0, True, "float32")
+    params = {name: 5 * np.asarray(array) for name, array in init(CONFIG, 1).items()}
+    key = jax.random.key(3)
+    plain = jax.jit(jax.value_and_grad(partial(train.lm_loss, config=CONFIG, hyper=hyper, key=None)))
+    found = {"plain": plain(params, rows, BOS), "1": None, "8": None}
+    for name, sizes in (("1", (1, 1, 1)), ("8", (2, 2, 2))):
+        devices = jax.make_mesh(sizes, ("data", "fsdp", "tensor"), devices=jax.devices()[: int(name)])
+        with jax.set_mesh(devices):
+            lying = mesh.placed(params, devices)
+            batch = mesh.put(rows.reshape(2, 4, 9), NamedSharding(devices, P(None, mesh.ROWS, None)))
+            plan = parallel.Plan(2, "full" if name == "8" else "none", "chunked")
+            step = jax.jit(partial(parallel.loss_and_gradients, config=CONFIG, hyper=hyper, plan=plan))
+            found[name] = step(lying, {}, batch, np.int32(BOS), key)[:2]
+            if name == "8":
+                shares = {n: a.addressable_shards[0].data.size / a.size for n, a in found[name][1].items()}
+    arrays = {f"{n}/{k}": np.asarray(a) for n, (_, slopes) in found.items() for k, a in slopes.items()}
+    np.savez(out / "slopes.npz", **arrays)
+    losses = {name: float(loss) for name, (loss, _) in found.items()}
+    (out / "found.json").write_text(json.dumps({"losses": losses, "shares": shares, "faults": faults()}))
+
+
+def faults() -> list[str]:
+    said = []
+    for asked, batch_size in ((Mesh(data=3), 8), (Mesh(tensor=8), 8), (Mesh(data=2, tensor=2), 6), (Mesh(), 8)):
+        try:
+            mesh.make_mesh(asked, CONFIG, batch_size, 1)
+        except DataError as error:
+            said.append(str(error))
+    return said
+
+
+def trained(work: Path, out: Path, sizes: str, kill_at: str = "") -> None:
+    """Trains on a mesh; a step to be killed at; "stop N": asked to stop there."""
+    data, fsdp, tensor = map(int, sizes.split("x"))
+    hosts = int(os.environ.get("JAX_NUM_PROCESSES", "1"))
+    seen = []
+
+    def progress(done, total, unit, note):
+        seen.append(done)
+        if kill_at.isdigit() and done == int(kill_at):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    saving = Saving(seconds=0, keep_every=2, folder=str(work.parent.parent / "shared") if hosts > 1 else None)
+    devices = Devices(mesh=Mesh(data=data, fsdp=fsdp, tensor=tensor), hosts=hosts, checkpoints=saving)
+    mesh.join_hosts(hosts)
+    for folder in (work, out):
+        folder.mkdir(parents=True, exist_ok=True)
+    stop = kill_at.startswith("stop") and jax.process_index() == 0
+    run = Run(out, work, 0, devices=devices, on_progress=progress)
+    run.stop_requested = lambda: stop and seen[-1] == int(kill_at.split()[1])
+    spec = TuneSpec(batch_size=8, epochs=1.0, lr=1e-2, seed=7, accumulate=2, dropout=0.1)
+    try:
+        params, _ = mesh_train.fit(init(CONFIG, 0), ROWS, CONFIG, BOS, spec, run)
+    except Stopped:
+        (out / "stopped").write_text(str(seen[-1]))
+        return
+    np.savez(out / "params.npz", **params)
+    (out / "first").write_text(str(seen[0]))
+
+
+def adapted(out: Path) -> None:
+    """An adapter beside 8-bit weights on 1 x 1 x 1 and 2 x 2 x 2."""
+    lora = Lora(rank=2, int8=True, norms=True)
+    rows = np.random.default_rng(0).integers(0, 50, (8, 9)).astype(np.int32)
+    hyper = train.Hyper(0.1, 0.99, 1e-4, 0.0, True, "float32", 8.0)
+    config = Config(vocab_size=52, n_ctx=8, n_layer=1, n_embd=128, n_head=2, rotary_dim=4)
+    frozen, own = parted(init(config, 0), config, lora, 0)
+    own = {name: array + 0.01 for name, array in own.items()}
+    for name, sizes in (("1", (1, 1, 1)), ("8", (2, 2, 2))):
+        devices = jax.make_mesh(sizes, ("data", "fsdp", "tensor"), devices=jax.devices()[: int(name)])
+        with jax.set_mesh(devices):
+            batch = mesh.put(rows[None], NamedSharding(devices, P(None, mesh.ROWS, None)))
+            step = partial(parallel.loss_and_gradients, config=config, hyper=hyper,
+                           plan=parallel.Plan(1, "none", "chunked"))  # fmt: skip
+            loss, slopes, _ = jax.jit(step)(
+                mesh.placed(own, devices), mesh.placed(frozen, devices), batch, np.int32(BOS), jax.random.key(0)
+            )
+            np.savez(out / f"{name}.npz", loss=loss, **{n: np.asarray(a) for n, a in slopes.items()})
+
+
+if __name__ == "__main__":
+    name, *arguments = sys.argv[1:]
+    paths = [Path(a) if "/" in a else a for a in arguments]
+    {"parity": parity, "trained": trained, "adapted": adapted}[name](*paths)
