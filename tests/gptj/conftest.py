@@ -82,7 +82,7 @@ def rooms(tmp_path_factory):
 def pretrained(rooms, tmp_path_factory):
     """(folder, facts) of a language model trained on the tiny corpus."""
     from lowres.families.gptj import stages
-    from lowres.families.gptj.spec import PretrainSpec
+    from lowres.families.gptj.settings import PretrainSpec
 
     base = tmp_path_factory.mktemp("pretrained")
     run = Run(base, base, seed=0)

@@ -20,7 +20,7 @@ from lowres.families.gptj.config import Config
 from lowres.families.gptj.data import Rows
 from lowres.families.gptj.lora import parted
 from lowres.families.gptj.model import init
-from lowres.families.gptj.spec import Lora, TuneSpec
+from lowres.families.gptj.settings import Lora, TuneSpec
 
 CONFIG = Config(vocab_size=51, n_ctx=8, n_layer=2, n_embd=16, n_head=2, rotary_dim=4)
 BOS = 2

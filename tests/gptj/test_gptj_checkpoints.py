@@ -435,7 +435,8 @@ def test_the_commands(reference, tmp_path):
 def test_a_recipe_takes_every_layout(rooms, reference, tmp_path, new_run):
     from lowres.families.contract import Shared
     from lowres.families.gptj import stages
-    from lowres.families.gptj.spec import GptjMethod, language_model
+    from lowres.families.gptj.settings import GptjMethod
+    from lowres.families.gptj.spec import language_model
 
     model, params, folder = reference
     as_torch(model, tmp_path / "bins", sharded=True)

@@ -6,7 +6,7 @@ from lowres.errors import DataError, Stopped
 from lowres.families.contract import PredictSpec
 from lowres.families.gptj import classify, data, finetune, stages
 from lowres.families.gptj.model import Config, init
-from lowres.families.gptj.spec import ClassifierSpec, InitSpec
+from lowres.families.gptj.settings import ClassifierSpec, InitSpec
 from lowres.tokenizers.base import load_tokenizer
 from lowres.training.classifier import TextPolicy
 

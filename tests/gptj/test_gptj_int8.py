@@ -7,7 +7,7 @@ import pytest
 
 from lowres.families.gptj import int8, lora
 from lowres.families.gptj.model import Config, hidden, init, logits
-from lowres.families.gptj.spec import Lora
+from lowres.families.gptj.settings import Lora
 
 CONFIG = Config(vocab_size=320, n_ctx=32, n_layer=2, n_embd=128, n_head=4, rotary_dim=8)
 ROWS = np.random.default_rng(0).integers(0, 320, (2, 33))

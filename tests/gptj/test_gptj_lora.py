@@ -7,7 +7,7 @@ import pytest
 from lowres.families.gptj import huggingface, lora, stages
 from lowres.families.gptj.model import Config, hidden, logits, shapes
 from lowres.families.gptj.peft import save_adapter
-from lowres.families.gptj.spec import Lora, TuneSpec
+from lowres.families.gptj.settings import Lora, TuneSpec
 from lowres.guard import guard_torchvision
 from lowres.tokenizers.base import load_tokenizer
 

@@ -13,7 +13,7 @@ from lowres.families.gptj.config import Config
 from lowres.families.gptj.data import Rows
 from lowres.families.gptj.model import init
 from lowres.families.gptj.parallel import Measures
-from lowres.families.gptj.spec import TuneSpec
+from lowres.families.gptj.settings import TuneSpec
 from lowres.families.gptj.speed import flops_a_token, peak_of
 
 CONFIG = Config(vocab_size=50, n_ctx=8, n_layer=1, n_embd=16, n_head=2, rotary_dim=4)

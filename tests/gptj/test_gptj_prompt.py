@@ -13,7 +13,7 @@ from lowres.families.gptj.huggingface import save_lm
 from lowres.families.gptj.loading import load
 from lowres.families.gptj.model import Config, hidden, init, logits
 from lowres.families.gptj.prompt import PromptClassifier
-from lowres.families.gptj.spec import PromptSpec
+from lowres.families.gptj.settings import PromptSpec
 from lowres.prompts import Prompt
 from lowres.text.normalise import Normalisation
 from lowres.tokenizers.base import load_tokenizer

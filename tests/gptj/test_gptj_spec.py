@@ -8,7 +8,7 @@ from lowres.artifacts import Node
 from lowres.errors import RecipeError
 from lowres.families import family
 from lowres.families.contract import Shared
-from lowres.families.gptj.spec import GptjMethod
+from lowres.families.gptj.settings import GptjMethod
 from lowres.tokenizers.spec import (
     PACK_TOKENS,
     READ_GPT2_TOKENIZER,

@@ -9,14 +9,8 @@ from lowres.errors import DataError, RecipeError
 from lowres.families.contract import EvaluateSpec
 from lowres.families.gptj import stages
 from lowres.families.gptj.huggingface import load_lm
-from lowres.families.gptj.spec import (
-    READ_LM,
-    AdaptSpec,
-    GptjMethod,
-    InitSpec,
-    TuneSpec,
-    language_model,
-)
+from lowres.families.gptj.settings import AdaptSpec, GptjMethod, InitSpec, TuneSpec
+from lowres.families.gptj.spec import READ_LM, language_model
 from lowres.fingerprint import file_sha256
 from lowres.metrics.bits import held_out_texts
 

@@ -9,7 +9,7 @@ from lowres.errors import NotFinite, Stopped
 from lowres.families.gptj import train
 from lowres.families.gptj.data import Rows
 from lowres.families.gptj.model import Config, hidden, init, logits
-from lowres.families.gptj.spec import PretrainSpec
+from lowres.families.gptj.settings import PretrainSpec
 
 CONFIG = Config(vocab_size=50, n_ctx=16, n_layer=2, n_embd=16, n_head=2, rotary_dim=8)
 SPEC = PretrainSpec(

@@ -9,7 +9,8 @@ from lowres.errors import DataError, RecipeError
 from lowres.families.gptj import replace, stages, vocabulary
 from lowres.families.gptj.huggingface import load_lm
 from lowres.families.gptj.lora import EMBEDDINGS
-from lowres.families.gptj.spec import AdaptSpec, VocabularySpec, language_model
+from lowres.families.gptj.settings import AdaptSpec, VocabularySpec
+from lowres.families.gptj.spec import language_model
 from lowres.families.gptj.vocabulary import Mix, copy_mean, focus, overlap, sparsemax, wechsel
 from lowres.fingerprint import file_sha256
 

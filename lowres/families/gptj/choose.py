@@ -10,7 +10,7 @@ from lowres.artifacts import Document, Run, Subset, Task
 from lowres.errors import DataError
 from lowres.families.gptj.model import count
 from lowres.families.gptj.prompt import PromptClassifier
-from lowres.families.gptj.spec import PromptSpec
+from lowres.families.gptj.settings import PromptSpec
 from lowres.families.gptj.stages import device_lm, gold_of
 from lowres.metrics.bits import text_sizes
 from lowres.training.calibration import fit_temperature

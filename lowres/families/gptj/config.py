@@ -39,7 +39,7 @@ class Config:
 
     @classmethod
     def of(cls, architecture: Any, vocab_size: int) -> "Config":
-        """From an object with these attributes (spec.Architecture) and a vocabulary size."""
+        """From an object with these attributes (settings.Architecture) and a vocabulary size."""
         names = {f.name for f in fields(cls)} - {"vocab_size", "layer_norm_epsilon"}
         return cls(vocab_size=vocab_size, **{name: getattr(architecture, name) for name in names})
 

@@ -20,7 +20,7 @@ EMBEDDINGS = ("wte", "head", "head_bias")
 
 
 class Lora(Protocol):
-    """spec.Lora."""
+    """settings.Lora."""
 
     @property
     def rank(self) -> int:

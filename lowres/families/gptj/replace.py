@@ -16,7 +16,7 @@ from lowres.families.gptj.checkpoints.names import WHOLE
 from lowres.families.gptj.checkpoints.safetensors_files import SafetensorsFiles
 from lowres.families.gptj.config import shapes
 from lowres.families.gptj.huggingface import write_lm
-from lowres.families.gptj.spec import VocabularySpec
+from lowres.families.gptj.settings import VocabularySpec
 from lowres.fingerprint import file_sha256
 from lowres.tokenizers.base import HasSurfaces, Tokenizer, load_tokenizer
 

@@ -24,14 +24,8 @@ from lowres.families.gptj.mesh import join_hosts, on_processor
 from lowres.families.gptj.mesh_train import fit, score
 from lowres.families.gptj.model import Params, count, init
 from lowres.families.gptj.peft import save_adapter
-from lowres.families.gptj.spec import (
-    AdaptSpec,
-    ClassifierSpec,
-    InitSpec,
-    PretrainSpec,
-    TuneSpec,
-    weights_name,
-)
+from lowres.families.gptj.settings import AdaptSpec, ClassifierSpec, InitSpec, PretrainSpec, TuneSpec
+from lowres.families.gptj.spec import weights_name
 from lowres.families.gptj.tfrecords import RecordRows, record_files
 from lowres.families.gptj.train import row_nats
 from lowres.fingerprint import file_sha256
