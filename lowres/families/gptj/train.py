@@ -198,7 +198,7 @@ def train_lm(
 ) -> tuple[Params, float]:
     """Trains for settings.epochs passes. Returns the weights and the mean loss of the last tenth of the steps, in nats.
 
-    settings: settings.PretrainSpec or TuneSpec. `params` is given away: its buffers are reused. frozen: weights that stay
+    settings: a PretrainSpec or TuneSpec. `params` is given away: its buffers are reused. frozen: weights that stay
     as they are, beside `params` (lora.parted). Goes on from the checkpoint
     in run.work, to the same weights as an uninterrupted run. Raises Stopped after saving, NotFinite where the loss is
     no number.
