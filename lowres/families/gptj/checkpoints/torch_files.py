@@ -55,7 +55,11 @@ def _state_dict(path: Path) -> dict[str, Any]:
     mapped = zipfile.is_zipfile(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except pickle.UnpicklingError as error:  # torch's own words would have the user run whatever is in the file
+        raise DataError(
+            f"{path}: no whole file of tensors: it is damaged, or holds code, which is not run; fetch it again"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise DataError(f"{path}: no whole file of tensors ({str(error).splitlines()[0]}); fetch it again") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
