@@ -11,13 +11,15 @@ where TRITON_INTERPRET=1 was set before triton was imported. Time comes first ev
 import os
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from lowres.errors import ShapeError
+
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")  # as ever; Triton 3.9 warns that 3.10 will not, unless told
+import triton  # noqa: E402
+import triton.language as tl  # noqa: E402
 
 # Two units a thread, four where there is a mask of bytes: what is fetched ahead comes in 4 bytes or more a thread.
 _BLOCK, _MASKED_BLOCK, _WARPS = 64, 128, 1
