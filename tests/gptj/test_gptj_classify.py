@@ -128,4 +128,4 @@ def test_a_text_without_label_is_refused(rooms):
     from lowres.artifacts import Document
 
     with pytest.raises(DataError, match="document 7"):
-        stages._gold((Document("7", "train", None, "text"),), ("bad", "good"))
+        stages.gold_of((Document("7", "train", None, "text"),), ("bad", "good"))
