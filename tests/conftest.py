@@ -37,15 +37,13 @@ _LONGEST = ("quickstart", "experiment", "ulmfit", "gptj", "corpus")
 """Folders of tests that take longest; they are begun first."""
 
 
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).parts[0]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A folder's tests run in one process, for they share costly fixtures; the longest folders are begun first."""
-
-    def place(item: pytest.Item) -> int:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        item.add_marker(pytest.mark.xdist_group(folder))
-        return _LONGEST.index(folder) if folder in _LONGEST else len(_LONGEST)
-
-    items.sort(key=place)
+    """The longest folders are begun first."""
+    items.sort(key=lambda item: _LONGEST.index(_folder(item)) if _folder(item) in _LONGEST else len(_LONGEST))
 
 
 @dataclass(frozen=True)
