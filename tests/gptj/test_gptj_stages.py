@@ -125,6 +125,7 @@ def test_a_model_goes_on_on_a_corpus_or_on_rows_that_others_packed(pretrained, r
     stages.adapt_lm({"lm": pretrained[0], "corpus": rooms / "corpus"}, AdaptSpec(**settings), on_texts)
     weights = [(folder / "model.safetensors").read_bytes() for folder in (pretrained[0], on_corpus.out, on_texts.out)]
     assert weights[0] != weights[1] == weights[2], "packed before or now, it is the same text"
+    assert on_corpus.facts["architecture"].startswith("GPT-J") and on_corpus.facts["parameters"] > 0
     assert on_corpus.facts["bytes_seen"] == pytest.approx(on_texts.facts["bytes_seen"], rel=1e-3)
     rows = np.random.default_rng(0).integers(3, 300, (16, SIZES["n_ctx"] + 1)).tolist()
     path = tmp_path / "some.tfrecords"

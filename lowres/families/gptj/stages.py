@@ -43,9 +43,7 @@ def pretrain_lm(inputs: Mapping[str, Path], spec: PretrainSpec, run: Run) -> Non
     join_hosts(run.devices.hosts)
     tokenizer, stream = load_tokenizer(inputs["tokenizer"]), PackedTokens(inputs["packed"])
     config = Config.of(spec, tokenizer.vocab_size)
-    rows = Rows(stream.tokens("train"), spec.n_ctx, spec.batch_size, spec.seed)
-    if len(rows.stream) < 2:
-        raise DataError("the corpus's train split packs to fewer than 2 tokens; there is nothing to learn from")
+    rows = _rows_of(stream.tokens("train"), spec.n_ctx, spec)
     with on_processor():
         start = init(config, spec.seed)
     params, train_loss = fit(start, rows, config, tokenizer.bos_id, spec, run)
@@ -57,6 +55,13 @@ def pretrain_lm(inputs: Mapping[str, Path], spec: PretrainSpec, run: Run) -> Non
     bytes_a_token = packing["bytes"]["train"] / packing["tokens"]["train"]
     describe(run, config, params, "from scratch")
     run.note(tokens_seen=seen, bytes_seen=round(seen * bytes_a_token), train_loss=train_loss, valid_loss=valid_loss)
+
+
+def _rows_of(stream: Any, n_ctx: int, spec: PretrainSpec | AdaptSpec) -> Rows:
+    """The rows of a corpus's train split, packed. Raises DataError where it holds none."""
+    if len(stream) < 2:
+        raise DataError("the corpus's train split packs to fewer than 2 tokens; there is nothing to learn from")
+    return Rows(stream, n_ctx, spec.batch_size, spec.seed)
 
 
 def describe(run: Run, config: Config, params: Mapping[str, Any], origin: str) -> None:
@@ -150,11 +155,14 @@ def adapt_lm(inputs: Mapping[str, Path], spec: AdaptSpec, run: Run) -> None:
     elif "packed" in inputs:
         packing = Manifest.read(inputs["packed"]).facts
         bytes_a_token = packing["bytes"]["train"] / packing["tokens"]["train"]
-        rows = Rows(PackedTokens(inputs["packed"]).tokens("train"), config.n_ctx, spec.batch_size, spec.seed)
+        rows = _rows_of(PackedTokens(inputs["packed"]).tokens("train"), config.n_ctx, spec)
     else:
         texts = list(Corpus(inputs["corpus"]).texts("train"))
-        rows = Rows(pack(tokenizer.encode(texts), tokenizer.bos_id), config.n_ctx, spec.batch_size, spec.seed)
-        bytes_a_token = text_sizes(texts)[0] / max(len(rows.stream), 1)
+        rows = _rows_of(pack(tokenizer.encode(texts), tokenizer.bos_id), config.n_ctx, spec)
+        bytes_a_token = text_sizes(texts)[0] / len(rows.stream)
+    describe(
+        run, config, params, "trained weights that went on on " + ("rows of others" if spec.path else "the corpus")
+    )
     _go_on(params, config, tokenizer, rows, spec, run)
     run.note(bytes_seen=round(run.facts["tokens_seen"] * bytes_a_token))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lowres.families.ulmfit import compiled, recurrence
 from lowres.families.ulmfit.kernels.build import NotBuilt, find_compiler
-from lowres.families.ulmfit.kernels.load import Kernels, kernels
+from lowres.families.ulmfit.kernels.load import Kernels, has_kernels, kernels
 from lowres.families.ulmfit.paths import default_products, lacking, onednn_is_exact, processor_flags, set_products
 
 _ROUNDS = 5
@@ -109,7 +109,7 @@ def speeds() -> list[tuple[str, str]]:
     gain = rates["bfloat16"] / exact[fastest]
     lines.append(("", f'"auto" takes {_CALLED[auto]}{advice}; bfloat16 is {gain:.1f} times as fast as float32'))
     set_products(auto)
-    rooms = {"torch": recurrence} | ({"compiled": compiled} if isinstance(kernels(), Kernels) else {})
+    rooms = {"torch": recurrence} | ({"compiled": compiled} if has_kernels() else {})
     for dtype in (torch.float32, torch.bfloat16):
         taken = {name: _kernel_seconds(room, dtype) for name, room in rooms.items()}
         for what in taken["torch"]:
