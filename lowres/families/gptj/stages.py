@@ -161,7 +161,7 @@ def adapt_lm(inputs: Mapping[str, Path], spec: AdaptSpec, run: Run) -> None:
         rows = _rows_of(pack(tokenizer.encode(texts), tokenizer.bos_id), config.n_ctx, spec)
         bytes_a_token = text_sizes(texts)[0] / len(rows.stream)
     describe(
-        run, config, params, "trained weights that went on on " + ("rows of others" if spec.path else "the corpus")
+        run, config, params, "trained weights, trained further on " + ("rows of others" if spec.path else "the corpus")
     )
     _go_on(params, config, tokenizer, rows, spec, run)
     run.note(bytes_seen=round(run.facts["tokens_seen"] * bytes_a_token))
