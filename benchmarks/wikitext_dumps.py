@@ -129,7 +129,7 @@ def write_repeated(dump: Pages, least_bytes: int, out: Path, altered: bool = Fal
 class _Change:
     """What makes a copy differ: another name in every title, other letters in the words between spaces.
 
-    Only letters beyond ASCII change places, so that markup stays what it is.
+    Words with a mark of markup beside them stay, and with them the markup.
     """
 
     def __init__(self, copy: int):
@@ -146,6 +146,6 @@ class _Change:
         return _WORD.sub(lambda match: match[0].translate(self._table), text).encode()
 
 
-_LETTERS = ((0xE0, 0x100), (0x1EA0, 0x1F00), (0x915, 0x93A))
-"""Letters of Latin with marks, of Vietnamese, and of Devanagari."""
-_WORD = re.compile(r"(?<= )\w*[^\W\x00-\x7f]\w*(?= )")
+_LETTERS = ((0x61, 0x7B), (0xE0, 0x100), (0x1EA0, 0x1F00), (0x915, 0x93A))
+"""Letters of Latin, of Latin with marks, of Vietnamese, and of Devanagari."""
+_WORD = re.compile(r"(?<= )(?:\w*[^\W\x00-\x7f]\w*|[a-z]{4,})(?= )")

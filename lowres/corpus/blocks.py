@@ -31,7 +31,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _FAULTS = {kind.__name__: kind for kind in (DataError, Truncated, Unaligned, MemoryError)}
 _SECONDS_TO_LEAVE = 5.0
 _FEW = 3
-_BLOCKS_A_WORKER = 2
+_BLOCKS_A_WORKER = 4
 
 
 @dataclass(frozen=True)
@@ -219,12 +219,14 @@ class _Worker:
 class _Team:
     """The process that cuts, which this is, and `count` - 1 others. Blocks come out in order, faults in their turn.
 
-    Every other process has a block and the next one; this one extracts only what they have no room for, so a source
-    that is one stream is decompressed here as fast as it is wanted. turn: the number of the first block.
+    Every other process has a block and the next ones, fewer towards the end; this one extracts only what they have no
+    room for, so a source that is one stream is decompressed here as fast as it is wanted. turn: the number of the first
+    block.
     """
 
     def __init__(self, job: Extraction, count: int, turn: int):
         self._turn = turn
+        self._size = sum(file.size for file in job.files)
         self._here = Extractor(job)
         self._held_here: int | None = None
         self._workers = {worker.pipe: worker for worker in [_Worker(job) for _ in range(count - 1)]}
@@ -255,7 +257,7 @@ class _Team:
         pipe = next((pipe for pipe, numbers in self._busy.items() if piece.number in numbers), None)
         if pipe is None and self._held_here != piece.number:
             pipe = min(self._busy, key=lambda each: len(self._busy[each]))
-            if len(self._busy[pipe]) < _BLOCKS_A_WORKER:
+            if len(self._busy[pipe]) < self._room(piece):
                 self._busy[pipe].append(piece.number)
             else:
                 pipe = None
@@ -269,6 +271,11 @@ class _Team:
             self._ended[piece.number] = fault
         if not piece.more:
             self._ended.setdefault(piece.number, None)
+
+    def _room(self, piece: Piece) -> int:
+        """How many blocks a worker may have: its share of what is left, so that all end at about the same time."""
+        left = (self._size - piece.position) * (piece.number + 1) / max(piece.position, 1)
+        return int(min(max(left / (len(self._workers) + 1), 1), _BLOCKS_A_WORKER))
 
     def _collect(self, timeout: float | None) -> None:
         """Takes what workers have finished, waiting for one that is busy if there is no timeout."""

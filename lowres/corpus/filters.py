@@ -191,11 +191,11 @@ class ShingleCounts:
             last = min(first + _PAGES_A_STEP, len(lengths)) - 1
             step = places[ends[first] - lengths[first] : ends[last]]
             np.add.at(self._counts, step, np.uint8(1))
-            self._counts[step] = np.minimum(self._counts[step], _COMMON)
+            self._counts[step[self._counts.take(step) > _COMMON]] = _COMMON
 
     def common(self, places: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """(pages,) int64: how many 5-grams of each page stand in four or more pages."""
-        found = np.concatenate([[0], np.cumsum(self._counts[places] >= _COMMON)])
+        found = np.concatenate([[0], np.cumsum(self._counts.take(places) >= _COMMON)])
         ends = np.cumsum(lengths)
         return found[ends] - found[ends - lengths]
 
