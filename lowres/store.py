@@ -7,6 +7,7 @@ STORE/
   locks/<id>              a lock file each (released by the system when its process dies)
   files/<sha256>          raw files that were downloaded; beside them <checksum>.partial (and its .etag) goes on at the
                           next download, <checksum>.wrong was refused
+  compiled/<processor>/   programs that JAX compiled, at most 1 GiB; may be deleted
 """
 
 import errno

@@ -1,12 +1,15 @@
 """One thread for every library, and nothing from the network, in every test."""
 
+import atexit
 import bz2
 import hashlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +18,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from lowres.artifacts import Run
 from lowres.cards import TreebankCard, read_card
@@ -26,6 +31,10 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+if "PYTEST_XDIST_WORKER" not in os.environ:  # a folder for all processes of the tests: a program is compiled once
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled = tempfile.mkdtemp(prefix="lowres-compiled-")
+    atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton's kernels on the CPU; "0" tests them on a GPU
 
 REPOSITORY = Path(__file__).parents[1]
@@ -35,6 +44,14 @@ guard_torchvision()  # before any test imports transformers, which remembers whe
 
 _LONGEST = ("quickstart", "experiment", "ulmfit", "gptj", "corpus")
 """Folders of tests that take longest; they are begun first."""
+_NEED_TINY = {
+    "tests/cli/test_logs_command.py",
+    "tests/experiment/test_local.py",
+    "tests/experiment/test_prompt_recipe.py",
+    "tests/experiment/test_kill.py",
+    "tests/quickstart/test_export_command.py",
+    "tests/quickstart/test_use.py",
+}
 
 
 def _folder(item: pytest.Item) -> str:
@@ -44,6 +61,19 @@ def _folder(item: pytest.Item) -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest folders are begun first."""
     items.sort(key=lambda item: _LONGEST.index(_folder(item)) if _folder(item) in _LONGEST else len(_LONGEST))
+
+
+class _Scheduling(LoadScopeScheduling):
+    """A file's tests run in one process, and all that need `tiny` in one, so that what they share is made once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return "tiny" if file in _NEED_TINY else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """How tests are shared out to processes."""
+    return _Scheduling(config, log)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
 from typing import Any
 
+from lowres import processor
 from lowres.experiment.jobs import Job
 
 _THREAD_VARIABLES = (
@@ -24,6 +25,7 @@ _THREAD_VARIABLES = (
     "NPROC",  # XLA on CPU: the others leave it at two threads a core
 )
 _SECONDS_TO_LEAVE = 5.0
+_MOST_COMPILED = str(1 << 30)  # bytes; what was not used for longest goes
 # bz2 and expat walk over megabytes at random: 7 % less time where Linux gives large pages to who asks.
 _LARGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
@@ -35,8 +37,11 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def worker_environment(threads: int, device: str, offline: bool) -> dict[str, str]:
-    """A worker's environment: threads fixed before any library is imported, hashes stable, hubs shut if offline."""
+def worker_environment(threads: int, device: str, offline: bool, store: Path) -> dict[str, str]:
+    """A worker's environment: threads fixed before any library is imported, hashes stable, hubs shut if offline.
+
+    What JAX compiled is kept in the store, by processor, and read by the next worker; what the user set stays.
+    """
     environment = dict(os.environ)
     environment.update({name: str(threads) for name in _THREAD_VARIABLES})
     environment["TOKENIZERS_PARALLELISM"] = "false"
@@ -44,6 +49,9 @@ def worker_environment(threads: int, device: str, offline: bool) -> dict[str, st
     environment["JAX_PLATFORMS"] = device if device == "cpu" else f"{device},cpu"
     flags = f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'} intra_op_parallelism_threads={threads}"
     environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {flags}".strip()
+    environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(store / "compiled" / processor.digest()))
+    environment.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", _MOST_COMPILED)
+    environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
     if offline:
         environment["HF_HUB_OFFLINE"] = "1"
         environment["HF_DATASETS_OFFLINE"] = "1"
@@ -121,7 +129,7 @@ class LocalExecutor:
     def __init__(self, store: Path, logs: Path, threads: int, device: str, timeout_s: float | None, offline: bool):
         self.slots = max(1, cores() // threads)
         self._store, self._logs, self._timeout_s = store, logs, timeout_s
-        self._environment = worker_environment(threads, device, offline)
+        self._environment = worker_environment(threads, device, offline, store)
         self._workers: list[Worker] = []
         self._selector = DefaultSelector()
 

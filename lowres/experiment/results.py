@@ -9,6 +9,7 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel
 
+from lowres import processor
 from lowres.artifacts import Cost, Manifest, Node, write_json
 from lowres.errors import DataError
 from lowres.experiment.plan import Cell, Plan
@@ -235,16 +236,8 @@ def machine(command: str, threads: int, wall_s: float) -> MachineRecord:
 
 def processor_name() -> str:
     """The processor's own name for itself, with the instruction sets that matter for matrix products."""
-    import platform
-
-    info = Path("/proc/cpuinfo")
-    if not info.is_file():
-        return platform.processor() or platform.machine()
-    lines = info.read_text(errors="replace").splitlines()
-    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), [])
-    fast = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
-    return f"{name} ({', '.join(fast)})" if fast else name
+    fast = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in processor.flags()]
+    return f"{processor.model()} ({', '.join(fast)})" if fast else processor.model()
 
 
 def _toml(content: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from lowres import processor
 from lowres.errors import DataError, Stopped
 from lowres.families.ulmfit import paths as choosing
 from lowres.families.ulmfit.kernels.load import Missing
@@ -75,14 +76,14 @@ def test_a_kernel_is_for_its_kind_of_device_and_a_model_goes_to_others(packed, t
 @pytest.mark.parametrize(
     ("name", "flags", "products"),
     [
-        ("AuthenticAMD EPYC", {"avx512f"}, "onednn"),
-        ("AuthenticAMD EPYC", {"amx_tile"}, "default"),
-        ("GenuineIntel Xeon", {"avx512f"}, "default"),
+        ("AuthenticAMD", {"avx512f"}, "onednn"),
+        ("AuthenticAMD", {"amx_tile"}, "default"),
+        ("GenuineIntel", {"avx512f"}, "default"),
     ],
 )
 def test_float32_products_stay_float32_on_every_processor(monkeypatch, name, flags, products):
-    monkeypatch.setattr(choosing, "processor", lambda: name)
-    monkeypatch.setattr(choosing, "processor_flags", lambda: frozenset(flags))
+    monkeypatch.setattr(processor, "maker", lambda: name)
+    monkeypatch.setattr(processor, "flags", lambda: frozenset(flags))
     assert choose(Network()).products == products
     if "amx_tile" in flags:
         with pytest.raises(DataError, match="rounds float32 to bfloat16 on this processor"):

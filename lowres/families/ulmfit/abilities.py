@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lowres import processor
 from lowres.families.ulmfit import compiled, recurrence
 from lowres.families.ulmfit.kernels.build import NotBuilt, find_compiler
 from lowres.families.ulmfit.kernels.load import Kernels, has_kernels, kernels
-from lowres.families.ulmfit.paths import default_products, lacking, onednn_is_exact, processor_flags, set_products
+from lowres.families.ulmfit.paths import default_products, lacking, onednn_is_exact, set_products
 
 _ROUNDS = 5
 _TIME, _BATCH, _HIDDEN, _VOCABULARY, _WIDTH = 70, 32, 512, 8000, 256
@@ -24,7 +25,7 @@ _CALLED = {"onednn": "oneDNN", "default": "torch's own choice"}
 
 def abilities() -> list[tuple[str, str]]:
     """(name, what was found), a line each."""
-    flags = processor_flags()
+    flags = processor.flags()
     found = kernels()
     native = [flag for flag in ("amx_bf16", "avx512_bf16", "bf16") if flag in flags]
     try:

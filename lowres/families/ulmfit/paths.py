@@ -4,7 +4,6 @@ They differ in rounding alone, so "auto" may choose by the processor, as the num
 kept in the checkpoint, written into the manifest and shown while the training runs. No stopwatch decides.
 """
 
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lowres import processor
 from lowres.errors import DataError
 from lowres.families.ulmfit.kernels.load import Kernels, Missing, kernels
 from lowres.families.ulmfit.models import use_kernels
@@ -139,28 +139,9 @@ def set_products(products: str) -> None:
 
 def onednn_is_exact() -> bool:
     """Whether torch's "medium" float32 products are float32 here: a processor with AMX rounds them to bfloat16."""
-    return torch.backends.mkldnn.is_available() and "amx_tile" not in processor_flags()  # type: ignore[attr-defined]
+    return torch.backends.mkldnn.is_available() and "amx_tile" not in processor.flags()  # type: ignore[attr-defined]
 
 
 def default_products() -> str:
     """That of "auto": oneDNN on AMD processors, where MKL, torch's choice, was seen at half its speed."""
-    return "onednn" if "AMD" in processor() and onednn_is_exact() else "default"
-
-
-def _cpuinfo(key: str) -> str:
-    """The value of a key in /proc/cpuinfo, "" elsewhere than on Linux."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
-
-
-def processor() -> str:
-    """The maker's id and the name of this machine's processor."""
-    return f"{_cpuinfo('vendor_id')} {_cpuinfo('model name')}".strip() or platform.processor() or platform.machine()
-
-
-def processor_flags() -> frozenset[str]:
-    """What the processor can do, in Linux's words."""
-    return frozenset(_cpuinfo("flags").split())
+    return "onednn" if "AMD" in processor.maker() and onednn_is_exact() else "default"
