@@ -26,7 +26,6 @@ from lowres.families.gptj.train import (
     learning_rate,
     load_state,
     mean_nats,
-    optimiser,
     train_lm,
 )
 from lowres.training.checkpoint import Checkpoints
@@ -100,7 +99,7 @@ def train_on_mesh(
     hyper, plan, total = Hyper.of(settings), plan_of(settings, config, rows.n_ctx), rows.steps(settings.epochs)
     with jax.set_mesh(mesh):
         trained, beside = placed(params, mesh), placed(frozen or {}, mesh)
-        state = State(trained, jax.jit(optimiser(hyper.weight_decay, hyper.beta2).init)(trained))
+        state = State(trained, jax.jit(hyper.optimiser().init)(trained))
         progress = Progress(state, np.zeros(total, np.float32))
         checkpoints = MeshCheckpoints(folder_of(run.work, run.devices), run.devices)
         start = resumed(progress, checkpoints, rows, run)

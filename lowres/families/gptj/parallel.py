@@ -30,7 +30,7 @@ from lowres.families.gptj.model import (
     rotary_tables,
     rotate,
 )
-from lowres.families.gptj.train import Hyper, State, applied, optimiser, split_rows
+from lowres.families.gptj.train import Hyper, State, applied, split_rows
 
 HEAD_TOKENS = 1024
 """Tokens of a device whose logits are there at a time, at most: 1024 x 50400 float32 are 206 MB."""
@@ -174,7 +174,7 @@ def mesh_step(
     loss, gradients, small = loss_and_gradients(state.params, frozen, rows, bos_id, key, config, hyper, plan)
     square = square_of(gradients)
     rates = dict.fromkeys(state.params, rate)
-    after = applied(state, gradients, rates, optimiser(hyper.weight_decay, hyper.beta2))
+    after = applied(state, gradients, rates, hyper.optimiser())
     return after, Measures(loss, jnp.sqrt(square), jnp.stack([small, square]))
 
 

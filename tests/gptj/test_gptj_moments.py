@@ -1,0 +1,81 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lowres.families.gptj import moments
+from lowres.families.gptj.config import Config
+from lowres.families.gptj.data import Rows
+from lowres.families.gptj.model import init
+from lowres.families.gptj.train import Hyper, State, lm_step
+
+CONFIG = Config(vocab_size=50, n_ctx=8, n_layer=1, n_embd=16, n_head=2, rotary_dim=4)
+ROWS = Rows(np.tile(np.arange(2, 40), 20), 8, 8, 7)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.mark.parametrize("axis", [-1, -2])
+def test_a_mean_comes_back_within_a_hundredth_of_its_blocks_largest(axis):
+    drawn = np.random.default_rng(0).standard_normal((2, 256, 384)).astype(np.float32)
+    coded = moments.encoded_mean(jnp.asarray(drawn), axis)
+    assert coded.codes.shape == drawn.shape and coded.codes.dtype == jnp.int8
+    assert coded.scales.shape == ((2, 256, 3) if axis == -1 else (2, 2, 384))
+    error = np.abs(np.asarray(moments.of_mean(coded, axis)) - drawn)
+    assert error.max() < 0.01 * np.abs(drawn).max()
+    small = np.abs(drawn) < 0.01
+    assert error[small].max() < 0.004, "roots: small numbers err less"
+
+
+def test_a_mean_square_is_kept_over_many_steps_though_each_changes_it_little():
+    steps, kept = 4000, 0.999
+    drawn = jnp.asarray(np.random.default_rng(1).lognormal(0, 2, (1, 1, 128)).astype(np.float32))
+
+    def step(coded, count):
+        square = kept * moments.of_square(coded, -1) + (1 - kept) * drawn
+        return moments.encoded_square(square, -1, count), None
+
+    start = moments.encoded_square(jnp.zeros_like(drawn), -1, jnp.zeros((), jnp.int32))
+    coded, _ = jax.jit(lambda s: jax.lax.scan(step, s, jnp.arange(steps)))(start)
+    ratio = np.asarray(moments.of_square(coded, -1) / drawn) / (1 - kept**steps)
+    assert coded.codes.dtype == jnp.uint8
+    assert np.abs(ratio - 1)[np.asarray(drawn) > 1e-3 * drawn.max()].max() < 0.1
+    assert ratio.min() > 0.5
+    assert abs(np.median(ratio) - 1) < 0.02
+
+
+def test_a_block_of_zeros_stays_zero_and_others_never_reach_it():
+    none = moments.encoded_square(jnp.zeros((1, 1, 128)), -1, jnp.ones((), jnp.int32))
+    assert not np.asarray(moments.of_square(none, -1)).any()
+    one = moments.encoded_square(jnp.zeros((1, 1, 128)).at[0, 0, 3].set(1.0), -1, jnp.ones((), jnp.int32))
+    assert np.asarray(one.codes).min() == 1 and np.asarray(one.codes)[0, 0, 3] == 255
+
+
+def losses(kind, steps=60):
+    hyper = Hyper(0.1, 0.99, 1e-4, 0.0, True, "float32", moments=kind)
+    params = init(CONFIG, 0)
+    state, found = State(params, jax.jit(hyper.optimiser().init)(params)), []
+    for step in range(steps):
+        key, rate = jax.random.key(0), np.float32(1e-2)
+        state, loss, _ = lm_step(state, {}, ROWS.batch(step % 5), rate, np.int32(2), key, CONFIG, hyper)
+        found.append(float(loss))
+    return np.array(found), state
+
+
+def test_a_training_learns_as_with_float32_moments():
+    (exact, of_exact), (coded, of_coded) = losses("float32"), losses("int8")
+    assert exact[-1] < 0.3 * exact[0]
+    np.testing.assert_allclose(coded, exact, atol=0.02 * exact[0])
+    sizes = [sum(leaf.nbytes for leaf in jax.tree.leaves(state.moments)) for state in (of_coded, of_exact)]
+    assert sizes[0] < 0.6 * sizes[1]
+
+
+def test_embeddings_and_biases_keep_float32():
+    found = jax.eval_shape(Hyper(0.1, 0.99, 0.0, 0.0, True, "float32", moments="int8").optimiser().init, init(CONFIG, 0))
+    mean = found[1].mean
+    assert {name for name, array in mean.items() if isinstance(array, moments.Coded)} == set(moments.AXES)
