@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,10 +9,11 @@ from lowres.families.gptj import moments
 from lowres.families.gptj.config import Config
 from lowres.families.gptj.data import Rows
 from lowres.families.gptj.model import init
-from lowres.families.gptj.train import Hyper, State, lm_step
+from lowres.families.gptj.train import Hyper, State, applied, lm_loss, load_state, save_state
 
 CONFIG = Config(vocab_size=50, n_ctx=8, n_layer=1, n_embd=16, n_head=2, rotary_dim=4)
 ROWS = Rows(np.tile(np.arange(2, 40), 20), 8, 8, 7)
+HYPER = Hyper(0.1, 0.99, 1e-4, 0.0, True, "float32")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,26 +59,37 @@ def test_a_block_of_zeros_stays_zero_and_others_never_reach_it():
     assert np.asarray(one.codes).min() == 1 and np.asarray(one.codes)[0, 0, 3] == 255
 
 
+@jax.jit
+def slopes(params, rows):
+    return jax.value_and_grad(lm_loss)(params, rows, 2, CONFIG, HYPER, None)
+
+
 def losses(kind, steps=60):
-    hyper = Hyper(0.1, 0.99, 1e-4, 0.0, True, "float32", moments=kind)
+    chain = replace(HYPER, moments=kind).optimiser()
     params = init(CONFIG, 0)
-    state, found = State(params, jax.jit(hyper.optimiser().init)(params)), []
+    state, found = State(params, jax.jit(chain.init)(params)), []
+    step_of = jax.jit(lambda state, gradients: applied(state, gradients, dict.fromkeys(params, 1e-2), chain))
     for step in range(steps):
-        key, rate = jax.random.key(0), np.float32(1e-2)
-        state, loss, _ = lm_step(state, {}, ROWS.batch(step % 5), rate, np.int32(2), key, CONFIG, hyper)
+        loss, gradients = slopes(state.params, ROWS.batch(step % 5))
+        state = step_of(state, gradients)
         found.append(float(loss))
     return np.array(found), state
 
 
-def test_a_training_learns_as_with_float32_moments():
+def test_a_training_learns_as_with_float32_moments(tmp_path):
     (exact, of_exact), (coded, of_coded) = losses("float32"), losses("int8")
     assert exact[-1] < 0.3 * exact[0]
     np.testing.assert_allclose(coded, exact, atol=0.02 * exact[0])
     sizes = [sum(leaf.nbytes for leaf in jax.tree.leaves(state.moments)) for state in (of_coded, of_exact)]
     assert sizes[0] < 0.6 * sizes[1]
+    save_state(tmp_path, of_coded)
+    read = load_state(tmp_path, of_coded)
+    for saved, leaf in zip(jax.tree.leaves(read), jax.tree.leaves(of_coded), strict=True):
+        assert saved.dtype == leaf.dtype
+        np.testing.assert_array_equal(saved, leaf)
 
 
 def test_embeddings_and_biases_keep_float32():
-    found = jax.eval_shape(Hyper(0.1, 0.99, 0.0, 0.0, True, "float32", moments="int8").optimiser().init, init(CONFIG, 0))
+    found = jax.eval_shape(replace(HYPER, moments="int8").optimiser().init, init(CONFIG, 0))
     mean = found[1].mean
     assert {name for name, array in mean.items() if isinstance(array, moments.Coded)} == set(moments.AXES)
