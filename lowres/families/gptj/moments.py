@@ -52,7 +52,8 @@ def scale_by_adam_in_8_bits(b1: float, b2: float, eps: float) -> optax.GradientT
             squares[name] = encoded_square(square, AXES[name], count) if coded else square
         return AdamState(count, means, squares)
 
-    def update(gradients: Any, state: AdamState, params: Any = None) -> tuple[Any, AdamState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, AdamState]:
+        gradients = updates
         count = state.count + 1
         corrected = 1 - b1**count, 1 - b2**count
         updates, means, squares = {}, {}, {}
@@ -85,7 +86,7 @@ def of_mean(coded: Coded, axis: int) -> Array:
     return (jnp.sign(codes) * jnp.square(codes / 127) * jnp.expand_dims(coded.scales, axis)).reshape(coded.codes.shape)
 
 
-def encoded_square(x: Array, axis: int, count: Array) -> Coded:
+def encoded_square(x: Array, axis: int, count: Array | int) -> Coded:
     """uint8 codes, 255 (x / absmax)^(1/4), rounded up or down such that the mean over steps is x.
 
     To the nearest, changes of a thousandth a step (beta2 = 0.999) would be lost every time. Never 0 in a block that has
@@ -124,11 +125,11 @@ def lying_like(x: Array, other: Array) -> Array:
     return x if lying.mesh.empty else jax.reshard(x, lying.spec)
 
 
-def spread(like: Array, count: Array) -> Array:
+def spread(like: Array, count: Array | int) -> Array:
     """Numbers in [0, 1), one a place and step; those of a place step by the golden ratio, so soon they are even."""
     lying = jax.typeof(like).sharding
     spec = None if lying.mesh.empty else lying
-    bits = count.astype(jnp.uint32) * jnp.uint32(_GOLDEN)
+    bits = jnp.uint32(count) * jnp.uint32(_GOLDEN)
     for axis, step in enumerate(_STEPS[: like.ndim]):
         place = jax.lax.broadcasted_iota(jnp.uint32, like.shape, axis, out_sharding=spec)
         bits = bits + place * jnp.uint32(step)

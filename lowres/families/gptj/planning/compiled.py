@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import ShapeDtypeStruct as Shape
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -32,7 +33,6 @@ from lowres.families.gptj.train import Hyper, State
 
 _NEEDS = re.compile(r"\(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-Shape = jax.ShapeDtypeStruct
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def usable(slice_: Slice) -> int:
     raise DataError(f"{slice_.name}: the compiler does not say how much memory there is; another libtpu may")
 
 
-def _lying(arrays: Mapping[str, Shape], mesh: jax.sharding.Mesh) -> dict[str, Shape]:
+def _lying(arrays: Mapping[str, Shape], mesh: jax.sharding.Mesh) -> dict[str, Any]:
     return {
         name: Shape(a.shape, a.dtype, sharding=NamedSharding(mesh, stored(name, a.shape, mesh.shape)))
         for name, a in arrays.items()
@@ -213,7 +213,8 @@ class _Step:
         hyper, plan = Hyper.of(spec), plan_of(spec, config, config.n_ctx, devices[0])
         with jax.set_mesh(mesh):
             frozen, trained = (_lying(part, mesh) for part in parts(config, spec))
-            state = State(trained, _on(mesh, jax.eval_shape(hyper.optimiser().init, trained)))
+            moments = jax.eval_shape(hyper.optimiser().init, trained)
+            state = State(trained, _on(mesh, moments))
         limit = machine if isinstance(machine, int) else usable(machine)
         return cls(training, mesh, hyper, plan, (state, frozen, *_rest(config, spec, mesh)), limit)
 
