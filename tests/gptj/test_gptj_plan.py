@@ -172,14 +172,15 @@ def test_a_refused_mesh_is_one_line():
 def test_settings_are_tried_from_the_nearest_on():
     one = training(batch_size=32, accumulate=2, remat="dots")
     words = [setting.words for setting in settings(one, Mesh(), slice_of("v3-8"))]
-    assert words[:3] == [
-        'remat = "full"', 'accumulate = 4, remat = "full"', 'remat = "full", run.mesh = { data = 1, tensor = 2 }',
+    assert words[:4] == [
+        'remat = "full"', 'accumulate = 1, remat = "full"', 'accumulate = 4, remat = "full"',
+        'remat = "full", run.mesh = { data = 1, tensor = 2 }',
     ]  # fmt: skip
     assert words.index('precision = "bfloat16", remat = "full"') < words.index(
         'precision = "bfloat16", remat = "full", moments = "int8"'
     )
-    assert words[-1] == 'batch_size = 8, precision = "bfloat16", accumulate = 1, remat = "full", lora = { int8 = true }'
-    assert len(set(words)) == len(words) <= 16
+    last = 'batch_size = 8, precision = "bfloat16", accumulate = 1, remat = "full", lora = { int8 = true }'
+    assert words[-1] == last and len(set(words)) == len(words) <= 17
     near = training(batch_size=8, precision="bfloat16", lora={"int8": True})
     assert [setting.words for setting in settings(near, Mesh(), 10**9)] == ["accumulate = 8", "batch_size = 1"]
 

@@ -60,7 +60,8 @@ def settings(training: Training, mesh: Mesh, machine: Slice | int) -> Iterator[S
     halved = {} if spec.precision == "bfloat16" else {"precision": "bfloat16"}
     eight = {} if spec.lora is not None or spec.moments == "int8" else {"moments": "int8"}
     adapter = Lora() if spec.lora is None else spec.lora
-    lists: list[tuple[dict[str, Any], Mesh]] = [(full, mesh), (full | most, mesh)]
+    at_once = {"accumulate": 1} if spec.accumulate > 1 else {}  # a sum of gradients less, for more activations
+    lists: list[tuple[dict[str, Any], Mesh]] = [(full, mesh), (full | at_once, mesh), (full | most, mesh)]
     if count > 1:
         for tensor in sorted({2, math.gcd(count, training.sizes.n_head)} - {mesh.tensor}):
             lists.append((full, Mesh(data=1, tensor=tensor)))
@@ -68,7 +69,7 @@ def settings(training: Training, mesh: Mesh, machine: Slice | int) -> Iterator[S
     lists += [(full | halved | eight, mesh), (full | halved | eight | most, mesh)]
     lists += [(full | halved | fewest, mesh), (full | halved | eight | fewest, mesh)]
     for lora in (adapter, adapter.model_copy(update={"int8": True})):
-        of_lora = {"lora": lora, "moments": "float32", "embeddings_only": False}
+        of_lora = {"lora": lora, "embeddings_only": False}
         lists += [(full | halved | more | of_lora, mesh) for more in ({}, most, fewest)]
     seen = {(training.spec.model_dump_json(), mesh.model_dump_json())}
     for changes, lying in lists:
