@@ -57,22 +57,26 @@ def test_a_mean_square_is_kept_over_many_steps_though_each_changes_it_little():
 
 
 def test_a_block_of_zeros_stays_zero_and_others_never_reach_it():
-    none = moments.encoded_square(jnp.zeros((1, 1, 128)), -1, jnp.ones((), jnp.int32))
-    assert not np.asarray(moments.of_square(none, -1)).any()
-    one = moments.encoded_square(jnp.zeros((1, 1, 128)).at[0, 0, 3].set(1.0), -1, jnp.ones((), jnp.int32))
-    assert np.asarray(one.codes).min() == 1 and np.asarray(one.codes)[0, 0, 3] == 255
+    x = np.zeros((1, 2, 128), np.float32)
+    x[0, 1, 3] = 1
+    coded = jax.jit(moments.encoded_square, static_argnums=1)(x, -1, 1)
+    codes = np.asarray(coded.codes)
+    assert not codes[0, 0].any() and not np.asarray(coded.scales)[0, 0].any()
+    assert codes[0, 1].min() == 1 and codes[0, 1, 3] == 255
 
 
 @jax.jit
-def slopes(params, rows):
-    return jax.value_and_grad(lm_loss)(params, rows, 2, CONFIG, HYPER, None)
+def slopes(trained, rows):
+    """Of the layers' matrices alone, between large embeddings: whatever is learnt, coded moments have moved it."""
+    frozen = {name: 20 * array if name in ("wte", "head") else array for name, array in init(CONFIG, 0).items()}
+    return jax.value_and_grad(lambda own: lm_loss(frozen | own, rows, 2, CONFIG, HYPER, None))(trained)
 
 
 def losses(kind, steps=60):
     chain = replace(HYPER, moments=kind).optimiser()
-    params = init(CONFIG, 0)
-    state, found = State(params, jax.jit(chain.init)(params)), []
-    step_of = jax.jit(lambda state, gradients: applied(state, gradients, dict.fromkeys(params, 1e-2), chain))
+    trained = {name: array for name, array in init(CONFIG, 0).items() if name in moments.AXES}
+    state, found = State(trained, jax.jit(chain.init)(trained)), []
+    step_of = jax.jit(lambda state, gradients: applied(state, gradients, dict.fromkeys(trained, 1e-2), chain))
     for step in range(steps):
         loss, gradients = slopes(state.params, ROWS.batch(step % 5))
         state = step_of(state, gradients)
@@ -83,9 +87,10 @@ def losses(kind, steps=60):
 def test_a_training_learns_as_with_float32_moments(tmp_path):
     (exact, of_exact), (coded, of_coded) = losses("float32"), losses("int8")
     assert exact[-1] < 0.3 * exact[0]
-    np.testing.assert_allclose(coded, exact, atol=0.02 * exact[0])
+    np.testing.assert_allclose(coded, exact, atol=0.002 * exact[0], rtol=0)
+    assert (coded != exact).any()
     sizes = [sum(leaf.nbytes for leaf in jax.tree.leaves(state.moments)) for state in (of_coded, of_exact)]
-    assert sizes[0] < 0.6 * sizes[1]
+    assert sizes[0] < 0.35 * sizes[1]
     save_state(tmp_path, of_coded)
     read = load_state(tmp_path, of_coded)
     for saved, leaf in zip(jax.tree.leaves(read), jax.tree.leaves(of_coded), strict=True):
