@@ -27,6 +27,7 @@ def found(asked: Asked, tell: Callable[[str], None]) -> dict[str, Any]:
     }
     environment |= {
         "JAX_PLATFORMS": "cpu",
+        "JAX_ENABLE_COMPILATION_CACHE": "false",  # a program read back does not say its buffers
         "TPU_SKIP_MDS_QUERY": "1",  # it would ask the cloud which TPU this machine has
         "TPU_WORKER_HOSTNAMES": "localhost",
         "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # nothing runs on a TPU, so others may use it
