@@ -39,7 +39,7 @@ def test_an_adapter_beside_8_bits_with_splash_attention_on_chips():
     asked = Asked(tpu="v5e-8", trainings=(training("adapter", lora={"int8": True, "rank": 2}),))
     (one,) = asking.found(asked, print)["found"]
     check(one, "splash")
-    assert one["memory"]["gradients"] < 0.1 * one["memory"]["weights"]
+    assert one["memory"]["gradients"] < 0.2 * one["memory"]["weights"]
 
 
 def check(one, attention):
