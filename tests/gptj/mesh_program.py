@@ -49,7 +49,28 @@ def parity(out: Path) -> None:
     arrays = {f"{n}/{k}": np.asarray(a) for n, (_, slopes) in found.items() for k, a in slopes.items()}
     np.savez(out / "slopes.npz", **arrays)
     losses = {name: float(loss) for name, (loss, _) in found.items()}
-    (out / "found.json").write_text(json.dumps({"losses": losses, "shares": shares, "faults": faults()}))
+    said = {"losses": losses, "shares": shares, "faults": faults(), "moments": moments_of_8_bits(out)}
+    (out / "found.json").write_text(json.dumps(said))
+
+
+def moments_of_8_bits(out: Path) -> dict[str, dict[str, float]]:
+    """Three updates on 1 x 1 x 1 and 2 x 2 x 2; the share that a device has of codes and scales."""
+    rng, shares = np.random.default_rng(0), {}
+    sizes_of = {"q": (2, 4, 512), "out": (2, 512, 4), "fc_in": (2, 4, 16), "wte": (6, 4)}
+    gradients = {name: rng.standard_normal(size).astype(np.float32) for name, size in sizes_of.items()}
+    chain = train.Hyper(0.1, 0.99, 0.0, 0.0, True, "float32", moments="int8").optimiser()
+    for name, sizes in (("1", (1, 1, 1)), ("8", (2, 2, 2))):
+        devices = jax.make_mesh(sizes, ("data", "fsdp", "tensor"), devices=jax.devices()[: int(name)])
+        with jax.set_mesh(devices):
+            lying = mesh.placed(gradients, devices)
+            state, update, updates = jax.jit(chain.init)(lying), jax.jit(chain.update), {}
+            for _ in range(3):
+                updates, state = update(lying, state, lying)
+            np.savez(out / f"updates-{name}.npz", **{n: np.asarray(a) for n, a in updates.items()})
+            for part in ("codes", "scales") if name == "8" else ():
+                arrays = {n: getattr(a, part, a) for n, a in state[1].square.items()}
+                shares[part] = {n: a.addressable_shards[0].data.size / a.size for n, a in arrays.items()}
+    return shares
 
 
 def faults() -> list[str]:

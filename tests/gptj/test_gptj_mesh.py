@@ -34,12 +34,13 @@ def finished(process, code=0):
 def parity(tmp_path_factory):
     folder = tmp_path_factory.mktemp("parity")
     finished(started("parity", folder))
-    return json.loads((folder / "found.json").read_text()), np.load(folder / "slopes.npz")
+    updates = [np.load(folder / f"updates-{name}.npz") for name in "18"]
+    return json.loads((folder / "found.json").read_text()), np.load(folder / "slopes.npz"), updates
 
 
 @pytest.mark.parametrize("other", ["plain", "8"])
 def test_a_mesh_of_one_agrees_with_eight_devices_and_with_the_plain_loss(parity, other):
-    found, slopes = parity
+    found, slopes, _ = parity
     assert found["losses"]["1"] == pytest.approx(found["losses"][other], rel=1e-5)
     names = {name.partition("/")[2] for name in slopes}
     assert len(names) == 15
@@ -56,6 +57,15 @@ def test_each_device_holds_its_part(parity):
     assert shares["wte"] == shares["head"] == 0.5, "a vocabulary of 51 is not cut"
 
 
+def test_moments_of_8_bits_lie_as_weights_do_and_no_block_is_cut(parity):
+    shares = parity[0]["moments"]
+    assert shares["codes"] == {"q": 0.25, "out": 0.25, "fc_in": 0.5, "wte": 0.25}, "fc_in has one block, so no tensor"
+    assert shares["scales"] == shares["codes"]
+    one, eight = parity[2]
+    for name in one:
+        np.testing.assert_allclose(eight[name], one[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
 def test_what_does_not_fit_is_one_line(parity):
     count, heads, rows = parity[0]["faults"]
     assert "is 6 devices and there are 8" in count
@@ -66,6 +76,8 @@ def test_what_does_not_fit_is_one_line(parity):
 def test_parts_of_a_matrix_lie_like_it():
     assert tuple(stored("q_int8", (2, 64, 64), SIZES)) == (None, "fsdp", "tensor")
     assert tuple(stored("q_scale", (2, 1, 64), SIZES)) == (None, None, "tensor"), "one scale is not cut"
+    assert tuple(stored("out_int8", (2, 64, 64), SIZES)) == (None, None, "fsdp"), "tensor cuts no block"
+    assert tuple(stored("out_int8", (2, 128, 64), SIZES)) == (None, "tensor", "fsdp")
     assert tuple(stored("out_lora_a", (2, 64, 4), SIZES)) == (None, "tensor", None)
     assert tuple(stored("out_lora_b", (2, 4, 64), SIZES)) == (None, None, "fsdp")
     assert tuple(stored("ln_scale", (2, 64), SIZES)) == (None, None)

@@ -5,12 +5,14 @@ heads, the inner width and the vocabulary (Shoeybi et al. 2019). Axes are explic
 lies, and a product that leaves it open does not trace.
 """
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import NamedSharding
@@ -18,8 +20,8 @@ from jax.sharding import PartitionSpec as P
 
 from lowres.devices import Mesh
 from lowres.errors import DataError
-from lowres.families.gptj.config import Config
-from lowres.families.gptj.int8 import root
+from lowres.families.gptj.config import MATRICES, Config
+from lowres.families.gptj.int8 import BLOCK, root
 
 ROWS = ("data", "fsdp")
 """The axes that cut the rows of a batch."""
@@ -42,7 +44,8 @@ STORED = {
 def stored(name: str, shape: tuple[int, ...], sizes: Mapping[str, int]) -> P:
     """Where an array lies: as the matrix it belongs to, but for axes that do not divide its dims.
 
-    8 bits lie like their matrix, with their scales. Of an adapter A has the matrix's inputs and B its outputs.
+    8 bits lie like their matrix, with their scales; tensor, over which they are dequantised, cuts no block of them. Of
+    an adapter A has the matrix's inputs and B its outputs.
     """
     matrix, _, part = root(name).partition("_lora_")
     spec = list(STORED.get(matrix, P()))
@@ -50,12 +53,16 @@ def stored(name: str, shape: tuple[int, ...], sizes: Mapping[str, int]) -> P:
         layer, inputs, outputs = spec
         spec = [layer, None, outputs] if part == "b" else [layer, inputs if inputs == "tensor" else None, None]
     spec += [None] * (len(shape) - len(spec))
+    if name.endswith("_int8") and matrix != "wte" and spec[-2] == "tensor":
+        shape = (*shape[:-2], shape[-2] // math.gcd(shape[-2], BLOCK), shape[-1])
     return P(*(axis if axis and size % sizes[axis] == 0 else None for axis, size in zip(spec, shape, strict=True)))
 
 
-def make_mesh(asked: Mesh, config: Config, batch_size: int, accumulate: int) -> jax.sharding.Mesh:
-    """All devices of all hosts as (data, fsdp, tensor). Raises DataError with one line where something does not fit."""
-    count = jax.device_count()
+def make_mesh(
+    asked: Mesh, config: Config, batch_size: int, accumulate: int, devices: Sequence[Any] | None = None
+) -> jax.sharding.Mesh:
+    """All devices of all hosts, or those given, as (data, fsdp, tensor). Raises DataError, one line, where it fails."""
+    count = jax.device_count() if devices is None else len(devices)
     others = asked.data * asked.tensor
     fsdp = asked.fsdp or max(count // others, 1)
     rows, micro = asked.data * fsdp, batch_size // accumulate
@@ -69,19 +76,32 @@ def make_mesh(asked: Mesh, config: Config, batch_size: int, accumulate: int) -> 
             f"run.mesh: {said} with accumulate = {accumulate} wants a batch_size that {rows * accumulate} (data x fsdp"
             f" x accumulate) divides, and it is {batch_size}; set batch_size, or a greater tensor"
         )
-    return jax.make_mesh((asked.data, fsdp, asked.tensor), ("data", "fsdp", "tensor"))
+    return jax.make_mesh((asked.data, fsdp, asked.tensor), ("data", "fsdp", "tensor"), devices=devices)
 
 
-def placed(params: Mapping[str, Any], mesh: jax.sharding.Mesh) -> dict[str, Array]:
-    """Arrays put where they lie; each device takes its part alone, so no device ever holds a whole model."""
+def placed(params: Mapping[str, Any], mesh: jax.sharding.Mesh, precision: str = "float32") -> dict[str, Array]:
+    """Arrays put where they lie; each device takes its part alone, so no device ever holds a whole model.
+
+    precision: of matrices in floats. Frozen ones lie as the products take them, so nothing else is computed.
+    """
     return {
-        name: put(array, NamedSharding(mesh, stored(name, array.shape, mesh.shape))) for name, array in params.items()
+        name: put(
+            array, NamedSharding(mesh, stored(name, array.shape, mesh.shape)), frozen_type(name, array, precision)
+        )
+        for name, array in params.items()
     }
 
 
-def put(array: Any, sharding: NamedSharding) -> Array:
+def frozen_type(name: str, array: Any, precision: str) -> Any:
+    """The type in which `placed` puts an array: its own, but for matrices in floats."""
+    return jnp.dtype(precision) if name in MATRICES and array.dtype == jnp.float32 else array.dtype
+
+
+def put(array: Any, sharding: NamedSharding, dtype: Any = None) -> Array:
     """A host's array on the mesh; every host has it whole."""
-    return jax.make_array_from_callback(array.shape, sharding, lambda index: np.asarray(array[index]))
+    return jax.make_array_from_callback(
+        array.shape, sharding, lambda index: np.asarray(array[index]).astype(dtype or array.dtype, copy=False)
+    )
 
 
 def on_host(params: Mapping[str, Any]) -> dict[str, np.ndarray]:

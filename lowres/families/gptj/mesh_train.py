@@ -26,7 +26,6 @@ from lowres.families.gptj.train import (
     learning_rate,
     load_state,
     mean_nats,
-    optimiser,
     train_lm,
 )
 from lowres.training.checkpoint import Checkpoints
@@ -62,9 +61,9 @@ def on_mesh(settings: Any, run: Run) -> bool:
     return not (plain and alone) or begun
 
 
-def plan_of(settings: Any, config: Config, time: int) -> Plan:
-    """How a step is computed. remat "auto" keeps a layer's input alone."""
-    auto = attention.chosen(jax.devices()[0], config.head_dim, time, settings.precision)
+def plan_of(settings: Any, config: Config, time: int, device: Any = None) -> Plan:
+    """How a step is computed, on the first device unless one is given. remat "auto" keeps a layer's input alone."""
+    auto = attention.chosen(device or jax.devices()[0], config.head_dim, time, settings.precision)
     kind = auto if settings.attention == "auto" else settings.attention
     return Plan(settings.accumulate, "full" if settings.remat == "auto" else settings.remat, kind)
 
@@ -99,8 +98,8 @@ def train_on_mesh(
     mesh = make_mesh(run.devices.mesh, config, settings.batch_size, settings.accumulate)
     hyper, plan, total = Hyper.of(settings), plan_of(settings, config, rows.n_ctx), rows.steps(settings.epochs)
     with jax.set_mesh(mesh):
-        trained, beside = placed(params, mesh), placed(frozen or {}, mesh)
-        state = State(trained, jax.jit(optimiser(hyper.weight_decay, hyper.beta2).init)(trained))
+        trained, beside = placed(params, mesh), placed(frozen or {}, mesh, settings.precision)
+        state = State(trained, jax.jit(hyper.optimiser().init)(trained))
         progress = Progress(state, np.zeros(total, np.float32))
         checkpoints = MeshCheckpoints(folder_of(run.work, run.devices), run.devices)
         start = resumed(progress, checkpoints, rows, run)

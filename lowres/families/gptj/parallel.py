@@ -30,7 +30,7 @@ from lowres.families.gptj.model import (
     rotary_tables,
     rotate,
 )
-from lowres.families.gptj.train import Hyper, State, applied, optimiser, split_rows
+from lowres.families.gptj.train import Hyper, State, applied, split_rows
 
 HEAD_TOKENS = 1024
 """Tokens of a device whose logits are there at a time, at most: 1024 x 50400 float32 are 206 MB."""
@@ -127,12 +127,15 @@ def token_losses(states: Array, params: Params, targets: Array, z_loss: float) -
     batch, time = targets.shape
     sizes = jax.typeof(states).sharding.mesh.shape
     pieces = pieces_of(time, batch // (sizes["data"] * sizes["fsdp"]))
-    head, bias = head_matrix(params, states.dtype), params["head_bias"]
+    bias, parts = params["head_bias"], ("head", "head_int8", "head_scale")
+    stored = {name: narrow(params[name], states.dtype) for name in parts if name in params}
 
     @jax.checkpoint
     def some(piece: tuple[Array, Array]) -> Array:
         h, target = piece
-        scores = jnp.matmul(h, gathered(head)).astype(jnp.float32) + bias
+        # 8 bits are gathered as such, so no block of them is cut where they are dequantised
+        head = head_matrix({name: gathered(array) for name, array in stored.items()}, h.dtype)
+        scores = jnp.matmul(h, head).astype(jnp.float32) + bias
         log_z = jax.nn.logsumexp(scores, axis=-1)
         hit = jnp.arange(scores.shape[-1]) == target[..., None]
         return log_z - jnp.where(hit, scores, 0).sum(-1) + z_loss * log_z**2
@@ -174,7 +177,7 @@ def mesh_step(
     loss, gradients, small = loss_and_gradients(state.params, frozen, rows, bos_id, key, config, hyper, plan)
     square = square_of(gradients)
     rates = dict.fromkeys(state.params, rate)
-    after = applied(state, gradients, rates, optimiser(hyper.weight_decay, hyper.beta2))
+    after = applied(state, gradients, rates, hyper.optimiser())
     return after, Measures(loss, jnp.sqrt(square), jnp.stack([small, square]))
 
 

@@ -13,6 +13,7 @@ from lowres.fingerprint import added_later
 from lowres.prompts import Prompt
 
 Precision = Literal["float32", "bfloat16"]
+Moments = Literal["float32", "int8"]
 Target = Literal["q", "k", "v", "out", "fc_in", "fc_out"]
 
 
@@ -59,7 +60,7 @@ class Optimisation(Spec):
     mask_documents: bool = True
     """Tokens do not look past the start of their document."""
     precision: Precision = "float32"
-    """Of the products; weights and moments are float32. bfloat16 brings nothing on CPU."""
+    """Of the products; weights are float32. bfloat16 brings nothing on CPU."""
     accumulate: int = added_later(1, neutral=1, ge=1)
     """A step's rows go through in so many parts, and their gradients are summed in float32: less memory, and the
     gradient noise scale is logged."""
@@ -68,6 +69,8 @@ class Optimisation(Spec):
     with weights too, "none" everything. "auto": "none" on one CPU device, else "full"."""
     attention: Literal["auto", "chunked", "splash", "cudnn"] = added_later("auto", neutral="auto")
     """How it is computed: a few queries at a time, by a TPU's kernel, by cuDNN's. "auto": by device and sizes."""
+    moments: Moments = added_later("float32", neutral="float32")
+    """Adam's, of the layers' matrices: "int8" holds them in 8 bits (Dettmers et al. 2022), a quarter of the memory."""
 
     @model_validator(mode="after")
     def _parts_are_equal(self) -> Self:

@@ -54,6 +54,13 @@ def flops_a_token(config: Config, time: int, all_trained: bool) -> int:
     return (6 if all_trained else 4) * products + 12 * config.n_layer * config.n_embd * time
 
 
+def flops_computed(config: Config, time: int, all_trained: bool, remat: str) -> int:
+    """flops_a_token and what is computed twice: the head's product; with remat = "full" the layers' forward pass."""
+    head = config.n_embd * config.vocab_size
+    layers = 2 * 12 * config.n_layer * config.n_embd**2 + 4 * config.n_layer * config.n_embd * time
+    return flops_a_token(config, time, all_trained) + 2 * head + (layers if remat == "full" else 0)
+
+
 def _size(shape: tuple[int, ...]) -> int:
     result = 1
     for size in shape:

@@ -19,6 +19,8 @@ from lowres.errors import NotFinite, Stopped
 from lowres.families.gptj.data import Source
 from lowres.families.gptj.lora import ADAPTER, joined, scale_of
 from lowres.families.gptj.model import MATRICES, Config, Params, head_matrix, hidden, logits
+from lowres.families.gptj.moments import scale_by_adam_in_8_bits
+from lowres.families.gptj.settings import Moments
 from lowres.training.checkpoint import Checkpoints
 from lowres.training.log import TrainingLog
 
@@ -44,6 +46,7 @@ class Hyper:
     mask_documents: bool
     precision: str
     lora_scale: float = 1.0
+    moments: Moments = "float32"
 
     @classmethod
     def of(cls, settings: Any) -> "Hyper":
@@ -51,6 +54,10 @@ class Hyper:
         names = cls.__dataclass_fields__.keys() - {"lora_scale"}
         scale = scale_of(getattr(settings, "lora", None))
         return cls(**{name: getattr(settings, name) for name in names}, lora_scale=scale)
+
+    def optimiser(self) -> optax.GradientTransformation:
+        """The chain that takes gradients to updates."""
+        return optimiser(self.weight_decay, self.beta2, moments=self.moments)
 
 
 # --- loss ------------------------------------------------------------------------------------------------------------
@@ -147,11 +154,14 @@ def token_nats(params: Params, rows: Array, bos_id: Array | int, config: Config,
 DECAYED = (*MATRICES, *ADAPTER)
 
 
-def optimiser(weight_decay: float, beta2: float, decayed: tuple[str, ...] = DECAYED) -> optax.GradientTransformation:
+def optimiser(
+    weight_decay: float, beta2: float, decayed: tuple[str, ...] = DECAYED, moments: Moments = "float32"
+) -> optax.GradientTransformation:
     """Clip the global norm at 1, Adam, decoupled weight decay on `decayed`; to be scaled by minus the learning rate."""
+    adam = scale_by_adam_in_8_bits if moments == "int8" else optax.scale_by_adam
     return optax.chain(
         optax.clip_by_global_norm(1.0),
-        optax.scale_by_adam(b1=0.9, b2=beta2, eps=1e-8),
+        adam(b1=0.9, b2=beta2, eps=1e-8),
         optax.add_decayed_weights(weight_decay, mask=partial(_names, decayed)),
     )
 
@@ -180,7 +190,7 @@ def lm_step(
 
     loss, gradients = jax.value_and_grad(loss_of)(state.params)
     rates = dict.fromkeys(state.params, rate)
-    after = applied(state, gradients, rates, optimiser(hyper.weight_decay, hyper.beta2))
+    after = applied(state, gradients, rates, hyper.optimiser())
     return after, loss, optax.tree.norm(gradients)
 
 
@@ -204,7 +214,7 @@ def train_lm(
     no number.
     """
     hyper, total = Hyper.of(settings), rows.steps(settings.epochs)
-    state = State(params, optimiser(hyper.weight_decay, hyper.beta2).init(params))
+    state = State(params, hyper.optimiser().init(params))
     checkpoints = Checkpoints(run.work / "checkpoints")
     start, losses = 0, np.zeros(total, np.float32)
     if saved := checkpoints.latest():

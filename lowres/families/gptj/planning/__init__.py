@@ -1,0 +1,1 @@
+"""`lowres gptj plan`: the real training step, compiled for a machine that is not there."""
