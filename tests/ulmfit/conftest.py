@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lowres.artifacts import Run, write_json
-from lowres.families.ulmfit.kernels.build import SOURCES, NotBuilt, build
-from lowres.families.ulmfit.kernels.load import Missing, kernels
+from lowres.families.ulmfit.kernels import Missing, kernels
+from lowres.kernels.build import SOURCES, NotBuilt, build
 from lowres.text.normalise import Normalisation, normalise
 from lowres.tokenizers.spec import PackSpec, Subword, TokenizerSpec
 from lowres.tokenizers.stages import pack_tokens, train_tokenizer
