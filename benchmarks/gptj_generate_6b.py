@@ -1,0 +1,135 @@
+"""GPT-J-6B at its exact size, random weights in 8 bits, writing on a CPU: seconds a token and peak memory.
+
+python benchmarks/gptj_generate_6b.py [--threads 2] [--path kernel|xla] [--layers 28] [--json FILE]
+python benchmarks/gptj_generate_6b.py --write FOLDER      # a checkpoint of random weights, bfloat16, shards of 2 GB
+lowres gptj generate FOLDER --int8 --prompt ...           # which is then read and rounded tensor by tensor
+
+The first form makes the 8 bits matrix by matrix and never holds floats of more than one. A round reads a prompt and then
+writes token by token, each time the likeliest. Peak memory is the process's (ru_maxrss).
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--threads", type=int, default=2)
+parser.add_argument("--path", choices=["kernel", "xla"], default="kernel", help="the compiled kernel, or XLA alone")
+parser.add_argument("--layers", type=int, default=28)
+parser.add_argument("--rows", type=int, default=1, help="texts that are written at once")
+parser.add_argument("--prompt", type=int, default=32, help="its tokens")
+parser.add_argument("--tokens", type=int, default=16, help="new ones")
+parser.add_argument(
+    "--size", type=int, default=64, help="tokens that the cache has room for; 2048 is the whole context"
+)
+parser.add_argument("--rounds", type=int, default=3)
+parser.add_argument("--json", type=Path)
+parser.add_argument("--write", type=Path)
+arguments = parser.parse_args()
+
+os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # before numpy and XLA are started
+os.environ["JAX_PLATFORMS"] = "cpu"
+if hasattr(os, "sched_setaffinity"):  # XLA asks for nothing else
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
+
+import numpy as np  # noqa: E402
+
+from lowres.families.gptj import compiled, layered  # noqa: E402
+from lowres.families.gptj.checkpoints.configuration import GPTJ_6B, hf_config  # noqa: E402
+from lowres.families.gptj.checkpoints.names import slots  # noqa: E402
+from lowres.families.gptj.checkpoints.writing import Planned, write_weights  # noqa: E402
+from lowres.families.gptj.config import MATRICES, shapes  # noqa: E402
+from lowres.families.gptj.generate import Reading  # noqa: E402
+
+
+class Drawn:
+    """A checkpoint of random weights; tensors are drawn when they are read."""
+
+    kind = "random"
+
+    def __init__(self, config):
+        self.config = config
+        self.facts = {slot.name: slot for slot in slots(config)}
+
+    def tensor(self, name):
+        """Normal with SD .02; a tensor repeats a megabyte of draws, which costs no time and compresses to nothing here."""
+        slot = self.facts[name]
+        if slot.ours not in MATRICES:
+            return (np.ones if slot.ours.endswith("scale") else np.zeros)(slot.shape, np.float32)
+        seed = sorted(self.facts).index(name)
+        drawn = np.random.default_rng(seed).normal(0, 0.02, 1_000_003).astype(np.float32)
+        return np.resize(drawn, slot.shape)
+
+
+def write(folder, config):
+    import ml_dtypes  # noqa: F401
+
+    folder.mkdir(parents=True)
+    read = Drawn(config).tensor
+    write_weights(folder, [Planned(slot.name, slot.shape) for slot in slots(config)], "bfloat16", read, 2_000_000_000)
+    (folder / "config.json").write_text(json.dumps(hf_config(config, 0, None, True)))
+    from tokenizers import pre_tokenizers
+
+    letters = sorted([*pre_tokenizers.ByteLevel.alphabet(), "<|endoftext|>"])
+    (folder / "vocab.json").write_text(json.dumps({letter: place for place, letter in enumerate(letters)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def measured(params, config, reading):
+    """(seconds of reading the prompt, [wall seconds of each new token], [processor seconds])."""
+    cache = reading.empty_cache(config, arguments.rows, arguments.size)
+    tokens = np.random.default_rng(1).integers(0, 50257, (arguments.rows, arguments.prompt)).astype(np.int32)
+    begun = time.perf_counter()
+    scores, cache = reading.read_on(params, tokens, np.full(arguments.rows, arguments.prompt, np.int32), cache, config)
+    np.asarray(scores)
+    prompt, walls, processors = time.perf_counter() - begun, [], []
+    for _ in range(arguments.tokens):
+        wall, processor = time.perf_counter(), time.process_time()
+        following = np.asarray(scores).argmax(-1)[:, None].astype(np.int32)
+        scores, cache = reading.read_on(params, following, np.ones(arguments.rows, np.int32), cache, config)
+        np.asarray(scores)
+        walls.append(time.perf_counter() - wall)
+        processors.append(time.process_time() - processor)
+    return prompt, walls, processors
+
+
+def main():
+    config = replace(GPTJ_6B, n_layer=arguments.layers)
+    if arguments.write:
+        return write(arguments.write, config)
+    room = compiled if arguments.path == "kernel" else layered
+    keep = compiled.keep if arguments.path == "kernel" else layered.keep_on_device
+    begun = time.perf_counter()
+    params = layered.load_layered(Drawn(config), config, "random", True, keep)
+    loading, loaded = time.perf_counter() - begun, peak()
+    numbers = sum(int(np.prod(shape)) for shape in shapes(config).values())
+    print(f"{numbers:,} parameters, made in {loading:.0f} s, peak {loaded / 1e9:.2f} GB", flush=True)
+    rounds = [measured(params, config, Reading(room.empty_cache, room.read_on)) for _ in range(arguments.rounds)]
+    walls = [statistics.median(walls) for _, walls, _ in rounds]
+    result = {
+        "processor": platform.processor() or platform.machine(), "path": arguments.path, "threads": arguments.threads,
+        "layers": arguments.layers, "rows": arguments.rows, "prompt": arguments.prompt, "size": arguments.size,
+        "parameters": numbers, "loading_s": loading, "loaded_bytes": loaded, "peak_bytes": peak(),
+        "prompt_s": [prompt for prompt, _, _ in rounds],
+        "token_s": walls, "token_s_least": min(min(walls) for _, walls, _ in rounds),
+        "token_s_most": max(max(walls) for _, walls, _ in rounds),
+        "token_processor_s": [statistics.median(processors) for _, _, processors in rounds],
+        "load": os.getloadavg()[0],
+    }  # fmt: skip
+    print(json.dumps(result, indent=1))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
