@@ -4,8 +4,8 @@ python benchmarks/gptj_generate_6b.py [--threads 2] [--path kernel|xla] [--layer
 python benchmarks/gptj_generate_6b.py --write FOLDER      # a checkpoint of random weights, bfloat16, shards of 2 GB
 lowres gptj generate FOLDER --int8 --prompt ...           # which is then read and rounded tensor by tensor
 
-The first form makes the 8 bits matrix by matrix and never holds floats of more than one. A round reads a prompt and then
-writes token by token, each time the likeliest. Peak memory is the process's (ru_maxrss).
+The first form makes the 8 bits matrix by matrix and never holds floats of more than one. A round reads a prompt and
+then writes token by token, each time the likeliest. Peak memory is the process's (ru_maxrss).
 """
 
 import argparse
@@ -25,9 +25,7 @@ parser.add_argument("--layers", type=int, default=28)
 parser.add_argument("--rows", type=int, default=1, help="texts that are written at once")
 parser.add_argument("--prompt", type=int, default=32, help="its tokens")
 parser.add_argument("--tokens", type=int, default=16, help="new ones")
-parser.add_argument(
-    "--size", type=int, default=64, help="tokens that the cache has room for; 2048 is the whole context"
-)
+parser.add_argument("--size", type=int, default=64, help="tokens that the cache has room for; all: 2048")
 parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--json", type=Path)
 parser.add_argument("--write", type=Path)
@@ -58,7 +56,7 @@ class Drawn:
         self.facts = {slot.name: slot for slot in slots(config)}
 
     def tensor(self, name):
-        """Normal with SD .02; a tensor repeats a megabyte of draws, which costs no time and compresses to nothing here."""
+        """Normal with SD .02; a tensor repeats a million draws of its own."""
         slot = self.facts[name]
         if slot.ours not in MATRICES:
             return (np.ones if slot.ours.endswith("scale") else np.zeros)(slot.shape, np.float32)

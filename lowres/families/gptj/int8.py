@@ -43,7 +43,7 @@ def quantise(params: Mapping[str, Any], block: int = BLOCK) -> dict[str, Any]:
 
 
 def quantised(matrix: np.ndarray, axis: int = -2, block: int = BLOCK) -> tuple[np.ndarray, np.ndarray]:
-    """(int8, float32 scales) of one matrix of any float type, in its order of memory; beside them some rows are held."""
+    """(int8, float32 scales) of a matrix of any float type, in its order of memory; beside them some rows are held."""
     if not matrix.flags.c_contiguous and matrix.flags.f_contiguous:
         codes, scales = quantised(matrix.T, -3 - axis, block)
         return codes.T, scales.T

@@ -42,7 +42,8 @@ def load_layered(
 
     keep: takes the name of a matrix or vector and its arrays, and gives what is kept for it.
     """
-    ends, layers = {}, [{} for _ in range(config.n_layer)]
+    ends: dict[str, Any] = {}
+    layers: list[dict[str, Any]] = [{} for _ in range(config.n_layer)]
     for slot, array in pieces(tensors, config, where):
         name = slot.ours
         if int8 and name in MATRICES:
@@ -121,9 +122,11 @@ def read_on(
 def _sent(layers: tuple[Arrays, ...]) -> Iterator[Params]:
     """The layers on the device, each sent while the one before it is used; what is there already stays."""
     own = _memory()
-    coming = jax.device_put(layers[0], own)
-    for following in [*layers[1:], None]:
-        here, coming = coming, None if following is None else jax.device_put(following, own)
+    coming: Params = jax.device_put(dict(layers[0]), own)
+    for place in range(len(layers)):
+        here = coming
+        if place + 1 < len(layers):
+            coming = jax.device_put(dict(layers[place + 1]), own)
         yield here
 
 
