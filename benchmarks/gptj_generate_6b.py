@@ -1,17 +1,17 @@
 """GPT-J-6B at its exact size, random weights in 8 bits, writing on a CPU: seconds a token and peak memory.
 
-python benchmarks/gptj_generate_6b.py [--threads 2] [--path kernel|xla] [--layers 28] [--json FILE]
+python benchmarks/gptj_generate_6b.py [--threads 1 2] [--path kernel|xla] [--layers 28] [--json FILE]
 python benchmarks/gptj_generate_6b.py --write FOLDER      # a checkpoint of random weights, bfloat16, shards of 2 GB
 lowres gptj generate FOLDER --int8 --prompt ...           # which is then read and rounded tensor by tensor
 
 The first form makes the 8 bits matrix by matrix and never holds floats of more than one. A round reads a prompt and
-then writes token by token, each time the likeliest. Peak memory is the process's (ru_maxrss).
+then writes token by token, each time the likeliest; rounds of different threads take turns. --at N: the cache holds N
+tokens of noise before. Peak memory is the process's (ru_maxrss).
 """
 
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import time
@@ -19,22 +19,22 @@ from dataclasses import replace
 from pathlib import Path
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--threads", type=int, default=2)
+parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of the kernel; XLA takes the most")
 parser.add_argument("--path", choices=["kernel", "xla"], default="kernel", help="the compiled kernel, or XLA alone")
 parser.add_argument("--layers", type=int, default=28)
 parser.add_argument("--rows", type=int, default=1, help="texts that are written at once")
 parser.add_argument("--prompt", type=int, default=32, help="its tokens")
 parser.add_argument("--tokens", type=int, default=16, help="new ones")
-parser.add_argument("--size", type=int, default=64, help="tokens that the cache has room for; all: 2048")
+parser.add_argument("--at", type=int, default=0, help="tokens that were read before the prompt")
 parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--json", type=Path)
 parser.add_argument("--write", type=Path)
 arguments = parser.parse_args()
 
-os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # before numpy and XLA are started
+os.environ["OMP_NUM_THREADS"] = str(max(arguments.threads))  # before numpy and XLA are started
 os.environ["JAX_PLATFORMS"] = "cpu"
 if hasattr(os, "sched_setaffinity"):  # XLA asks for nothing else
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: max(arguments.threads)])
 
 import numpy as np  # noqa: E402
 
@@ -83,22 +83,39 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def measured(params, config, reading):
-    """(seconds of reading the prompt, [wall seconds of each new token], [processor seconds])."""
-    cache = reading.empty_cache(config, arguments.rows, arguments.size)
-    tokens = np.random.default_rng(1).integers(0, 50257, (arguments.rows, arguments.prompt)).astype(np.int32)
-    begun = time.perf_counter()
-    scores, cache = reading.read_on(params, tokens, np.full(arguments.rows, arguments.prompt, np.int32), cache, config)
+def measured(params, config, reading, threads):
+    """Seconds of the prompt, and of each new token by the clock and by the processor."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # the kernel asks at every product
+    rows = arguments.rows
+    cache = reading.empty_cache(config, rows, arguments.at + arguments.prompt + arguments.tokens)
+    if arguments.at:
+        for kept in (cache.keys, cache.values):
+            kept[:, :, : arguments.at] = np.random.default_rng(2).normal(size=config.head_dim)
+        cache = cache._replace(lengths=np.full(rows, arguments.at, np.int32))
+    tokens = np.random.default_rng(1).integers(0, 50257, (rows, arguments.prompt)).astype(np.int32)
+    begun = time.perf_counter(), time.process_time()
+    scores, cache = reading.read_on(params, tokens, np.full(rows, arguments.prompt, np.int32), cache, config)
     np.asarray(scores)
-    prompt, walls, processors = time.perf_counter() - begun, [], []
+    taken = {"prompt_s": time.perf_counter() - begun[0], "prompt_processor_s": time.process_time() - begun[1]}
+    walls, processors = [], []
     for _ in range(arguments.tokens):
         wall, processor = time.perf_counter(), time.process_time()
         following = np.asarray(scores).argmax(-1)[:, None].astype(np.int32)
-        scores, cache = reading.read_on(params, following, np.ones(arguments.rows, np.int32), cache, config)
+        scores, cache = reading.read_on(params, following, np.ones(rows, np.int32), cache, config)
         np.asarray(scores)
         walls.append(time.perf_counter() - wall)
         processors.append(time.process_time() - processor)
-    return prompt, walls, processors
+    return {"threads": threads, **taken, "token_s": walls, "token_processor_s": processors, "load": os.getloadavg()[0]}
+
+
+def table(rounds, threads):
+    """A line of the results page: medians over all tokens of all rounds, with the least and the most."""
+    mine = [one for one in rounds if one["threads"] == threads]
+    walls, processors = (sorted(t for one in mine for t in one[key]) for key in ("token_s", "token_processor_s"))
+    prompt, busy = (min(one[key] for one in mine) for key in ("prompt_s", "prompt_processor_s"))
+    spread = [f"{statistics.median(found):.2f} ({found[0]:.2f} to {found[-1]:.2f})" for found in (walls, processors)]
+    loads = f"{min(one['load'] for one in mine):.1f} to {max(one['load'] for one in mine):.1f}"
+    return f"| {threads} | {spread[0]} | {spread[1]} | {prompt:.1f} | {busy:.1f} | {loads} |"
 
 
 def main():
@@ -107,24 +124,21 @@ def main():
         return write(arguments.write, config)
     room = compiled if arguments.path == "kernel" else layered
     keep = compiled.keep if arguments.path == "kernel" else layered.keep_on_device
-    begun = time.perf_counter()
+    begun = time.process_time()
     params = layered.load_layered(Drawn(config), config, "random", True, keep)
-    loading, loaded = time.perf_counter() - begun, peak()
     numbers = sum(int(np.prod(shape)) for shape in shapes(config).values())
-    print(f"{numbers:,} parameters, made in {loading:.0f} s, peak {loaded / 1e9:.2f} GB", flush=True)
-    rounds = [measured(params, config, Reading(room.empty_cache, room.read_on)) for _ in range(arguments.rounds)]
-    walls = [statistics.median(walls) for _, walls, _ in rounds]
-    result = {
-        "processor": platform.processor() or platform.machine(), "path": arguments.path, "threads": arguments.threads,
-        "layers": arguments.layers, "rows": arguments.rows, "prompt": arguments.prompt, "size": arguments.size,
-        "parameters": numbers, "loading_s": loading, "loaded_bytes": loaded, "peak_bytes": peak(),
-        "prompt_s": [prompt for prompt, _, _ in rounds],
-        "token_s": walls, "token_s_least": min(min(walls) for _, walls, _ in rounds),
-        "token_s_most": max(max(walls) for _, walls, _ in rounds),
-        "token_processor_s": [statistics.median(processors) for _, _, processors in rounds],
-        "load": os.getloadavg()[0],
-    }  # fmt: skip
-    print(json.dumps(result, indent=1))
+    made = {"parameters": numbers, "made_processor_s": time.process_time() - begun, "made_peak_bytes": peak()}
+    print(made, flush=True)
+    rounds = []
+    for _ in range(arguments.rounds):
+        for threads in arguments.threads:
+            rounds.append(measured(params, config, Reading(room.empty_cache, room.read_on), threads))
+    result = {**vars(arguments), "json": None, "write": None, **made, "peak_bytes": peak(), "rounds": rounds}
+    print(f"{arguments.path}, {arguments.layers} layers, {arguments.at} tokens before: peak {peak() / 1e9:.2f} GB")
+    print("| threads | s a token (least to most) | processor s a token | prompt s | processor s | load |")
+    print("|---|---|---|---|---|---|")
+    for threads in arguments.threads:
+        print(table(rounds, threads))
     if arguments.json:
         arguments.json.write_text(json.dumps(result) + "\n", encoding="utf-8")
 

@@ -32,11 +32,7 @@ class Layered:
 
 
 def load_layered(
-    tensors: Tensors,
-    config: Config,
-    where: str,
-    int8: bool = False,
-    keep: Callable[[str, Arrays], Arrays] | None = None,
+    tensors: Tensors, config: Config, where: str, int8: bool, keep: Callable[[str, Arrays], Arrays]
 ) -> Layered:
     """A checkpoint tensor by tensor, floats as they are stored; beside what is kept, one tensor is held.
 
