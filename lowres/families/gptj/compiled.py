@@ -6,13 +6,14 @@ stay float32, so nothing is rounded that `layered` does not round.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache as once
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from lowres.families.gptj.config import MATRICES, Config
 from lowres.families.gptj.layered import Arrays, Layered, rows_of
@@ -129,9 +130,27 @@ def read_on(
     """What cache.read_on does; padding is not computed with."""
     tokens = np.concatenate([row[:count] for row, count in zip(tokens, counts, strict=True)])
     spans = [range(length, length + count) for length, count in zip(cache.lengths, counts, strict=True)]
-    tables = _rotary_tables(np.concatenate([np.asarray(span) for span in spans]), config.rotary_dim)
-    ends = np.cumsum(counts)
     x = rows_of(params.ends, tokens)
+    with _blas().limit(limits=1, user_api="blas"):
+        x = _through(params, x, spans, cache, config)
+    ends = np.cumsum(counts)
+    last = _layer_norm(x[ends - 1], params.ends["ln_f_scale"], params.ends["ln_f_bias"], config.layer_norm_epsilon)
+    scores = product(last, params.ends["head"]) + params.ends["head_bias"]
+    return scores, cache._replace(lengths=cache.lengths + counts)
+
+
+@once
+def _blas() -> ThreadpoolController:
+    """Attention is computed with one thread: those of OpenBLAS wait spinning, and where other work held one of two cores
+    they took fifty times as long.
+    """
+    return ThreadpoolController()
+
+
+def _through(params: Layered, x: np.ndarray, spans: Sequence[range], cache: HostCache, config: Config) -> np.ndarray:
+    """What is behind all layers of x (tokens, D): row after row, of each the tokens at the places `spans`."""
+    tables = _rotary_tables(np.concatenate([np.asarray(span) for span in spans]), config.rotary_dim)
+    ends = np.cumsum([len(span) for span in spans])
     for layer, keys, values in zip(params.layers, cache.keys, cache.values, strict=True):
         h = _layer_norm(x, layer["ln_scale"], layer["ln_bias"], config.layer_norm_epsilon)
         q, k, v = (product(h, layer[name]).reshape(len(x), config.n_head, -1) for name in ("q", "k", "v"))
@@ -144,9 +163,7 @@ def read_on(
         inner = _gelu(product(h, layer["fc_in"]) + layer["fc_in_bias"])
         x = x + product(attended.reshape(x.shape), layer["out"]) + product(inner, layer["fc_out"])
         x += layer["fc_out_bias"]
-    last = _layer_norm(x[ends - 1], params.ends["ln_f_scale"], params.ends["ln_f_bias"], config.layer_norm_epsilon)
-    scores = product(last, params.ends["head"]) + params.ends["head_bias"]
-    return scores, cache._replace(lengths=cache.lengths + counts)
+    return x
 
 
 def _layer_norm(x: np.ndarray, scale: np.ndarray, bias: np.ndarray, epsilon: float) -> np.ndarray:
