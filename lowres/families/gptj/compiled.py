@@ -141,9 +141,7 @@ def read_on(
 
 @once
 def _blas() -> ThreadpoolController:
-    """Attention is computed with one thread: those of OpenBLAS wait spinning, and where other work held one of two cores
-    they took fifty times as long.
-    """
+    """For attention by one thread: OpenBLAS's wait spinning, and beside other work took fifty times as long."""
     return ThreadpoolController()
 
 
