@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lowres import processor
 from lowres.kernels.build import LEVELS, RECORD, SOURCES, sources_digest
 
 NEEDED = {
@@ -72,17 +73,8 @@ def library(folder: Path = SOURCES) -> Library | Missing:
 
 def _levels() -> list[str]:
     """What this processor has of its family's levels, the highest first."""
-    flags = processor_flags()
+    flags = processor.flags()
     return [name for name in LEVELS.get(platform.machine(), {"DEFAULT": []}) if NEEDED[name] <= flags]
-
-
-def processor_flags() -> frozenset[str]:
-    """What the processor can do, in Linux's words; none elsewhere."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
 
 
 def _openmp() -> str:
