@@ -11,7 +11,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-KERNELS = Path("lowres/families/ulmfit/kernels")
+KERNELS = Path("lowres/kernels")
 
 
 class KernelsHook(BuildHookInterface):

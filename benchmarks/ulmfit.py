@@ -37,7 +37,7 @@ from torch.nn import functional as F
 
 from lowres.families.ulmfit import compiled, recurrence
 from lowres.families.ulmfit.data import Documents, LmBatches
-from lowres.families.ulmfit.kernels.load import Kernels, kernels
+from lowres.families.ulmfit.kernels import Kernels, kernels
 from lowres.families.ulmfit.learning import lm_learner
 from lowres.families.ulmfit.models import QRNN, QRNN_LM_CONFIG, QRNNCell, QRNNLayer, use_kernels
 from lowres.families.ulmfit.paths import processor, set_products

@@ -24,6 +24,8 @@ from xdist.scheduler import LoadScopeScheduling
 from lowres.artifacts import Run
 from lowres.cards import TreebankCard, read_card
 from lowres.guard import guard_torchvision
+from lowres.kernels.build import SOURCES, NotBuilt, build
+from lowres.kernels.load import Missing, library
 from lowres.text.spec import SegmenterSettings, trained_segmenter
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -206,3 +208,13 @@ def toy_segmenter(treebank: Path, tmp_path_factory: pytest.TempPathFactory) -> R
     run = Run(out=out, work=work, seed=0, files=files)
     train_segmenter({}, trained_segmenter(found, settings).spec, run)  # type: ignore[arg-type]
     return run
+
+
+@pytest.fixture(scope="session")
+def built_kernels() -> None:
+    """The compiled kernels of this tree, built where an installation has not done so; skips without a C compiler."""
+    if isinstance(library(), Missing):
+        try:
+            build(SOURCES)
+        except NotBuilt as missing:
+            pytest.skip(str(missing))

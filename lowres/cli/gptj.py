@@ -57,6 +57,9 @@ def generate(
     samples: Annotated[int, typer.Option(min=1, help="Texts for each prompt, by seed, seed + 1, ...")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal text.")] = 0,
     int8: Annotated[bool, typer.Option("--int8", help="Matrices of 8 bits: a quarter of the memory.")] = False,
+    offload: Annotated[
+        str | None, typer.Option(help="host: layers stay in the host's memory, for a device too small for them.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a text: prompt, seed, text.")] = False,
     config: ConfigFile = None,
 ) -> None:
@@ -66,9 +69,11 @@ def generate(
 
     from lowres.experiment.jobs import imported
 
+    if offload not in (None, "host"):
+        raise RecipeError(f"--offload is {offload!r}; it is 'host'")
     room = "lowres.families.gptj.generate"
     sampling = imported(f"{room}:Sampling")(temperature, top_k, top_p, repetition_penalty, tuple(stop or ()))
-    generator = imported(f"{room}:load_any")(source, config, int8)
+    generator = imported(f"{room}:load_any")(source, config, int8, offload)
     given = prompts if prompts is not None else [line.rstrip("\r\n") for line in sys.stdin]
     asked = [(prompt, seed + place) for prompt in given for place in range(samples)]
     texts = generator.generate_batch([p for p, _ in asked], tokens, sampling, [s for _, s in asked])

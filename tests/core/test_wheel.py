@@ -47,13 +47,13 @@ def test_the_unpacked_wheel_finds_its_own_recipe_and_data(unpacked, tmp_path):
     assert str(unpacked / "lowres/corpora/vi/mini") in done.stdout.replace("\n", "")
 
 
-KERNELS = "lowres/families/ulmfit/kernels"
+KERNELS = "lowres/kernels"
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
 def test_a_wheel_has_kernels_that_load_where_a_compiler_is(unpacked, tmp_path):
     assert {"kernels.c", "built.json"} <= {path.name for path in (unpacked / KERNELS).iterdir()}
-    said = "from lowres.families.ulmfit.kernels.load import kernels; print(type(kernels()).__name__)"
+    said = "from lowres.families.ulmfit.kernels import kernels; print(type(kernels()).__name__)"
     environment = {**os.environ, "PYTHONPATH": str(unpacked)}
     done = subprocess.run([sys.executable, "-c", said], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stdout == "Kernels\n", done.stderr

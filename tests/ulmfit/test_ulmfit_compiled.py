@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from lowres.errors import DataError, ShapeError
 from lowres.families.ulmfit import compiled, recurrence
 from lowres.families.ulmfit.inference import TorchEncoder
-from lowres.families.ulmfit.kernels import build as building
-from lowres.families.ulmfit.kernels.load import Kernels, Missing, kernels
+from lowres.families.ulmfit.kernels import Kernels, Missing, kernels
 from lowres.families.ulmfit.models import FastAWDLSTM, TiedCrossEntropy, cheap_dropout, use_kernels
 from lowres.families.ulmfit.quantised import quantised
 from lowres.families.ulmfit.saved import LmConfig, build_lm, weights_of
 from lowres.families.ulmfit.tensors import below
+from lowres.kernels import build as building
 
 F32, BF16, F64 = torch.float32, torch.bfloat16, torch.float64
 TOLERANCE = {F64: 1e-12, F32: 3e-6, BF16: 2e-2}

@@ -8,7 +8,7 @@ import torch
 from lowres import processor
 from lowres.errors import DataError, Stopped
 from lowres.families.ulmfit import paths as choosing
-from lowres.families.ulmfit.kernels.load import Missing
+from lowres.families.ulmfit.kernels import Missing
 from lowres.families.ulmfit.paths import Paths, check_device, choose, lacking, pinned
 from lowres.families.ulmfit.spec import Network, PretrainSpec
 from lowres.families.ulmfit.stages import pretrain_lm

@@ -5,11 +5,15 @@ from collections import Counter
 
 import jax
 
+from lowres.kernels.load import Missing, library
+
 
 def abilities() -> list[tuple[str, str]]:
     """(name, what was found), a line each."""
     counts = Counter(f"{device.platform} ({device.device_kind})" for device in jax.devices())
-    return [("jax devices", ", ".join(f"{count} x {kind}" for kind, count in counts.items()))]
+    found = library()
+    eight = f"none, XLA is used: {found.why}" if isinstance(found, Missing) else f"compiled for {found.level}"
+    return [("jax devices", ", ".join(f"{count} x {kind}" for kind, count in counts.items())), ("8-bit GPT-J", eight)]
 
 
 if __name__ == "__main__":

@@ -77,22 +77,40 @@ def _read(
     size), the columns that each looks at.
     """
     rows, time = tokens.shape
-    sin, cos = rotary_tables(positions, config.rotary_dim)
-    places = jnp.arange(rows)[:, None], columns
+    places = Places(*rotary_tables(positions, config.rotary_dim), columns, allowed)
 
     def body(x: Array, of_layer: tuple[Params, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-        layer, keys, values = of_layer
-
-        def attention(q: Array, k: Array, v: Array) -> Array:
-            nonlocal keys, values
-            keys, values = keys.at[places].set(k, mode="drop"), values.at[places].set(v, mode="drop")
-            heads = q.swapaxes(1, 2), keys.swapaxes(1, 2), values.swapaxes(1, 2)
-            return attend(*heads, allowed[:, None]).swapaxes(1, 2)
-
-        x = x + block(x, layer, sin, cos, attention, config)
+        x, keys, values = through(x, of_layer, places, config)
         return x, (keys, values)
 
     x = embed(params, tokens.reshape(-1), jnp.float32)
     x, (keys, values) = jax.lax.scan(body, x, (layers_of(params), cache.keys, cache.values))
     x = layer_norm(x, params["ln_f_scale"], params["ln_f_bias"], config.layer_norm_epsilon)
     return x.reshape(rows, time, -1), keys, values
+
+
+class Places(NamedTuple):
+    """sin, cos (rows, time, rotary_dim / 2); columns (rows, time): where in the cache each token is kept; allowed: bool
+    (rows, time, size), the columns that each looks at.
+    """
+
+    sin: Array
+    cos: Array
+    columns: Array
+    allowed: Array
+
+
+def through(
+    x: Array, of_layer: tuple[Params, Array, Array], places: Places, config: Config
+) -> tuple[Array, Array, Array]:
+    """(x (rows * time, D), keys, values) behind one layer, of its weights and its part of the cache."""
+    layer, keys, values = of_layer
+    kept = jnp.arange(len(places.columns))[:, None], places.columns
+
+    def attention(q: Array, k: Array, v: Array) -> Array:
+        nonlocal keys, values
+        keys, values = keys.at[kept].set(k, mode="drop"), values.at[kept].set(v, mode="drop")
+        heads = q.swapaxes(1, 2), keys.swapaxes(1, 2), values.swapaxes(1, 2)
+        return attend(*heads, places.allowed[:, None]).swapaxes(1, 2)
+
+    return x + block(x, layer, places.sin, places.cos, attention, config), keys, values

@@ -1,8 +1,9 @@
 """Text from a GPT-J: prompts are read once, then a token at a time, many texts at once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +11,14 @@ import numpy as np
 from jax import Array
 
 from lowres.errors import DataError
-from lowres.families.gptj.cache import Cache, empty_cache, read_on
+from lowres.families.gptj import cache, compiled, layered
 from lowres.families.gptj.checkpoints.convert import raise_faults
 from lowres.families.gptj.checkpoints.loading import arrays_of
 from lowres.families.gptj.checkpoints.opening import open_checkpoint
 from lowres.families.gptj.data import shape_of
-from lowres.families.gptj.int8 import quantise
+from lowres.families.gptj.layered import Arrays, Layered, load_layered
 from lowres.families.gptj.model import Config, Params
+from lowres.kernels.load import Missing
 from lowres.tokenizers.base import Tokenizer, load_tokenizer
 
 
@@ -66,13 +68,21 @@ class Sampling:
         return np.array([self.temperature, self.top_k, self.top_p, self.repetition_penalty], np.float32)
 
 
+class Reading(NamedTuple):
+    """How params are read with: empty_cache and read_on of cache, layered or compiled."""
+
+    empty_cache: Callable[[Config, int, int], Any]
+    read_on: Callable[..., tuple[Any, Any]]
+
+
 @dataclass(frozen=True)
 class Generator:
     """A language model that writes."""
 
-    params: Params
+    params: Params | Layered
     config: Config
     tokenizer: Tokenizer
+    reading: Reading = Reading(cache.empty_cache, cache.read_on)
 
     def generate(
         self,
@@ -114,7 +124,7 @@ class Generator:
         seen, settings, banned = self._seen(ids), sampling.array(), self._banned()
         size = shape_of(min(max(map(len, ids)) + max_tokens, n_ctx), n_ctx)
         read = [row[-n_ctx:] for row in ids]
-        scores, cache = self._read(read, size)
+        scores, kept = self._read(read, size)
         for step in range(max_tokens):
             drawn = np.asarray(next_tokens(scores, settings, seen, banned, keys, step))
             for row, token in enumerate(drawn):
@@ -127,19 +137,21 @@ class Generator:
                 break
             read = [[*row, int(token)] for row, token in zip(read, drawn, strict=True)]
             if max(map(len, read)) <= size:
-                scores, cache = read_on(self.params, drawn[:, None], np.ones(rows, np.int32), cache, self.config)
+                one = np.ones(rows, np.int32)
+                scores, kept = self.reading.read_on(self.params, drawn[:, None], one, kept, self.config)
             else:  # size is n_ctx then
                 read = [row[-(n_ctx // 2) :] if len(row) > size else row for row in read]
-                scores, cache = self._read(read, size)
+                scores, kept = self._read(read, size)
         return [row[len(start) :] for row, start in zip(ids, starts, strict=True)]
 
-    def _read(self, rows: Sequence[Sequence[int]], size: int) -> tuple[Array, Cache]:
+    def _read(self, rows: Sequence[Sequence[int]], size: int) -> tuple[Any, Any]:
         """Reads rows of ids from an empty context: (scores, cache)."""
         counts = np.array([len(row) for row in rows], np.int32)
         tokens = np.zeros((len(rows), min(shape_of(int(counts.max()), size), size)), np.int32)
         for place, row in enumerate(rows):
             tokens[place, : len(row)] = row
-        return read_on(self.params, tokens, counts, empty_cache(self.config, len(rows), size), self.config)
+        empty = self.reading.empty_cache(self.config, len(rows), size)
+        return self.reading.read_on(self.params, tokens, counts, empty, self.config)
 
     def _stops(self, new: list[int], stop: tuple[str, ...]) -> bool:
         """Whether what is written holds one of `stop`."""
@@ -165,16 +177,34 @@ def load(folder: Path, int8: bool = False) -> Generator:
     return load_any(str(folder), None, int8)
 
 
-def load_any(source: str, config: Path | None = None, int8: bool = False) -> Generator:
-    """A language model in any layout that can be read, with `tokenizer/` or GPT-2's vocab.json and merges.txt."""
+def load_any(
+    source: str, config: Path | None = None, int8: bool = False, offload: Literal["host"] | None = None
+) -> Generator:
+    """A language model in any layout that can be read, with `tokenizer/` or GPT-2's vocab.json and merges.txt.
+
+    int8: matrices of 8 bits, rounded one at a time while they are read. offload "host": layers stay in the host's
+    memory, as they are stored or in 8 bits, and are sent to the device one after another.
+    """
     found = open_checkpoint(source, config)
     raise_faults(found.faults)
     tokenizer = _tokenizer(Path(source))
     if tokenizer.vocab_size > found.config.vocab_size:
         raise DataError(f"{source}: {found.config.vocab_size} embeddings and a tokenizer of {tokenizer.vocab_size} ids")
-    arrays = arrays_of(found.tensors, found.config, source)
-    params = quantise(arrays) if int8 else arrays
-    return Generator({name: jnp.asarray(array) for name, array in params.items()}, found.config, tokenizer)
+    if not int8 and offload is None:
+        arrays = arrays_of(found.tensors, found.config, source)
+        return Generator({name: jnp.asarray(array) for name, array in arrays.items()}, found.config, tokenizer)
+    keep, reading = _layered_reading(offload)
+    return Generator(load_layered(found.tensors, found.config, source, int8, keep), found.config, tokenizer, reading)
+
+
+def _layered_reading(offload: str | None) -> tuple[Callable[[str, Arrays], Arrays], Reading]:
+    """(where arrays of layers are kept, how they are read with): by the compiled kernel on a CPU that has it."""
+    on_device = Reading(layered.empty_cache, layered.read_on)
+    if offload is not None:
+        return layered.keep_on_host, on_device
+    if jax.local_devices()[0].platform == "cpu" and not isinstance(compiled.kernel(), Missing):
+        return compiled.keep, Reading(compiled.empty_cache, compiled.read_on)
+    return layered.keep_on_device, on_device
 
 
 def _tokenizer(folder: Path) -> Tokenizer:

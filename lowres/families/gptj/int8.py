@@ -19,7 +19,9 @@ from lowres.families.gptj.config import MATRICES
 BLOCK = 64
 """Numbers that share an absmax; fewer where the axis is no multiple of it."""
 LEVELS = 127
-_ROWS_OF = {"wte": -1}
+AT_ONCE = 1 << 18
+"""Numbers rounded at a time: 1 MiB of float32."""
+AXES = {"wte": -1}
 """The axis of the blocks, -2 (the inputs) unless said: rows of the embedding are looked up, each with its scales."""
 
 
@@ -30,8 +32,8 @@ def quantise(params: Mapping[str, Any], block: int = BLOCK) -> dict[str, Any]:
         if name not in MATRICES:
             stored[name] = array
             continue
-        axis = _ROWS_OF.get(name, -2)
-        layers = [_quantised(np.asarray(one), axis, block) for one in (array if array.ndim == 3 else array[None])]
+        axis = AXES.get(name, -2)
+        layers = [quantised(np.asarray(one), axis, block) for one in (array if array.ndim == 3 else array[None])]
         codes, scales = (np.empty((len(layers), *part.shape), part.dtype) for part in layers[0])
         for layer, (some_codes, some_scales) in enumerate(layers):
             codes[layer], scales[layer] = some_codes, some_scales
@@ -40,12 +42,26 @@ def quantise(params: Mapping[str, Any], block: int = BLOCK) -> dict[str, Any]:
     return stored
 
 
-def _quantised(matrix: np.ndarray, axis: int, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """(int8, float32 scales) of one matrix."""
-    blocks = _blocked(np.asarray(matrix, np.float32), axis, math.gcd(matrix.shape[axis], block))
-    scales = np.abs(blocks).max(axis=axis, keepdims=True) / LEVELS
-    codes = np.rint(blocks / np.where(scales > 0, scales, 1)).astype(np.int8)
-    return codes.reshape(matrix.shape), scales.squeeze(axis)
+def quantised(matrix: np.ndarray, axis: int = -2, block: int = BLOCK) -> tuple[np.ndarray, np.ndarray]:
+    """(int8, float32 scales) of a matrix of any float type, in its order of memory; beside them some rows are held."""
+    if not matrix.flags.c_contiguous and matrix.flags.f_contiguous:
+        codes, scales = quantised(matrix.T, -3 - axis, block)
+        return codes.T, scales.T
+    block = math.gcd(matrix.shape[axis], block)
+    rows = block if axis == -2 else 1  # a block lies in so many
+    codes = np.empty(matrix.shape, np.int8)
+    shape = list(matrix.shape)
+    shape[axis] //= block
+    scales = np.empty(shape, np.float32)
+    some = max(AT_ONCE // (rows * matrix.shape[1]), 1)
+    for start in range(0, len(scales), some):
+        part = slice(start * rows, (start + some) * rows)
+        blocks = _blocked(np.array(matrix[part], np.float32), axis, block)
+        found = scales[start : start + some]
+        found[...] = np.maximum(blocks.max(axis), -blocks.min(axis)) / LEVELS
+        blocks /= np.expand_dims(np.where(found > 0, found, 1), axis)
+        codes[part] = np.rint(blocks, out=blocks).reshape(-1, matrix.shape[1])
+    return codes, scales
 
 
 def _blocked(array: Any, axis: int, block: int) -> Any:
@@ -74,6 +90,6 @@ def whole(stored: Mapping[str, Any]) -> dict[str, Any]:
     params = {name: array for name, array in stored.items() if root(name) == name}
     for name in MATRICES:
         if f"{name}_int8" in stored:
-            axis = _ROWS_OF.get(name, -2)
+            axis = AXES.get(name, -2)
             params[name] = dequantised(stored[f"{name}_int8"], stored[f"{name}_scale"], jnp.float32, axis)
     return params

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from lowres import processor
 from lowres.families.ulmfit import compiled, recurrence
-from lowres.families.ulmfit.kernels.build import NotBuilt, find_compiler
-from lowres.families.ulmfit.kernels.load import Kernels, has_kernels, kernels
+from lowres.families.ulmfit.kernels import Kernels, has_kernels, kernels
 from lowres.families.ulmfit.paths import default_products, lacking, onednn_is_exact, set_products
+from lowres.kernels.build import NotBuilt, find_compiler
 
 _ROUNDS = 5
 _TIME, _BATCH, _HIDDEN, _VOCABULARY, _WIDTH = 70, 32, 512, 8000, 256

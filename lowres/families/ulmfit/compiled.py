@@ -15,7 +15,7 @@ from torch.autograd.graph import increment_version
 from torch.nn import functional as F
 
 from lowres.errors import DataError, ShapeError
-from lowres.families.ulmfit.kernels.load import Kernels, Missing, kernels
+from lowres.families.ulmfit.kernels import Kernels, Missing, kernels
 
 _PRODUCT_ROWS = 640
 _ROWS_OF_A_SUM = 64  # of softmax.h

@@ -19,7 +19,7 @@ from lowres.cards import TaskKind
 from lowres.errors import DataError
 from lowres.families.ulmfit.compiled import lstm_once, pool_once
 from lowres.families.ulmfit.config import ExportConfig, LmConfig, Shape, state_widths
-from lowres.families.ulmfit.kernels.load import has_kernels
+from lowres.families.ulmfit.kernels import has_kernels
 from lowres.families.ulmfit.outputs import output
 from lowres.families.ulmfit.quantised import Int8Product, Int8Rows
 from lowres.families.ulmfit.tensors import below, read_tensors

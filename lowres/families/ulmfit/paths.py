@@ -15,7 +15,7 @@ from torch import nn
 
 from lowres import processor
 from lowres.errors import DataError
-from lowres.families.ulmfit.kernels.load import Kernels, Missing, kernels
+from lowres.families.ulmfit.kernels import Kernels, Missing, kernels
 from lowres.families.ulmfit.models import use_kernels
 from lowres.families.ulmfit.spec import Network
 

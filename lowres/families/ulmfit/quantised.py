@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lowres.families.ulmfit.kernels.load import Kernels, kernels
+from lowres.families.ulmfit.kernels import Kernels, kernels
 
 _MOST = 127
 _TOGETHER, _LANES, _OFFSET = 4, 64, 128  # of int8.h

@@ -1,20 +1,23 @@
-"""Our layer-stacked arrays filled from any reader, a tensor at a time; and back, a tensor at a time."""
+"""Our arrays from any reader, a tensor at a time; and back, a tensor at a time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from lowres.errors import DataError
-from lowres.families.gptj.checkpoints.names import TRANSPOSED, slots
+from lowres.families.gptj.checkpoints.names import TRANSPOSED, Slot, slots
 from lowres.families.gptj.checkpoints.source import Tensors
 from lowres.families.gptj.config import Config, shapes
 
 
-def arrays_of(tensors: Tensors, config: Config, where: str, with_head: bool = True) -> dict[str, np.ndarray[Any, Any]]:
-    """Our arrays, float32; beside them one tensor is held. Tensors of other names are passed over.
+def pieces(
+    tensors: Tensors, config: Config, where: str, with_head: bool = True
+) -> Iterator[tuple[Slot, np.ndarray[Any, Any]]]:
+    """Every tensor and its place, in our orientation and as stored, read when its turn comes; other names are passed
+    over.
 
-    Raises DataError where a tensor is missing or of another shape than `config` says.
+    Raises DataError where a tensor is missing or of another shape than `config` says, before any is read.
     """
     wanted = list(slots(config, with_head))
     for slot in wanted:
@@ -23,12 +26,20 @@ def arrays_of(tensors: Tensors, config: Config, where: str, with_head: bool = Tr
         if tensors.facts[slot.name].shape != slot.shape:
             shape = tensors.facts[slot.name].shape
             raise DataError(f"{where}: {slot.name} has shape {shape}, config.json says {slot.shape}")
-    sizes = shapes(config)
-    arrays = {name: np.empty(sizes[name], np.float32) for name in dict.fromkeys(slot.ours for slot in wanted)}
-    for slot in wanted:
-        tensor = tensors.tensor(slot.name)
-        place = arrays[slot.ours] if slot.layer is None else arrays[slot.ours][slot.layer]
-        place[...] = tensor.T if slot.ours in TRANSPOSED else tensor
+    return ((slot, _turned(tensors.tensor(slot.name), slot)) for slot in wanted)
+
+
+def _turned(tensor: np.ndarray[Any, Any], slot: Slot) -> np.ndarray[Any, Any]:
+    return tensor.T if slot.ours in TRANSPOSED else tensor
+
+
+def arrays_of(tensors: Tensors, config: Config, where: str, with_head: bool = True) -> dict[str, np.ndarray[Any, Any]]:
+    """Our layer-stacked arrays, float32; beside them one tensor is held. Raises DataError as `pieces` does."""
+    sizes, arrays = shapes(config), {}
+    for slot, array in pieces(tensors, config, where, with_head):
+        if slot.ours not in arrays:
+            arrays[slot.ours] = np.empty(sizes[slot.ours], np.float32)
+        arrays[slot.ours][... if slot.layer is None else slot.layer] = array
     return arrays
 
 

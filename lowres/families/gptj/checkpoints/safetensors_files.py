@@ -20,30 +20,30 @@ class SafetensorsFiles:
 
     def __init__(self, folder: Path, files: tuple[str, ...]):
         """Raises DataError where a file is damaged."""
-        self._opened, self._where = {}, {}
-        for name in files:
+        self._where: dict[str, Path] = {}
+        facts = {}
+        for path in (folder / name for name in files):
             try:
-                self._opened[name] = safe_open(folder / name, framework="numpy")
+                with safe_open(path, framework="numpy") as file:
+                    kept = [key for key in file.keys() if not key.endswith(BUFFERS)]  # noqa: SIM118 - no dict
+                    facts |= {key: _fact(file.get_slice(key)) for key in kept}
             except (SafetensorError, OSError) as error:
-                raise DataError(f"{folder / name}: cut short or damaged ({error}); fetch it again") from error
-            kept = (key for key in self._opened[name].keys() if not key.endswith(BUFFERS))  # noqa: SIM118 - no dict
-            self._where.update(dict.fromkeys(kept, name))
-        self.facts = self._facts()
+                raise DataError(f"{path}: cut short or damaged ({error}); fetch it again") from error
+            self._where.update(dict.fromkeys(kept, path))
+        self.facts: Mapping[str, Fact] = facts
 
     @property
     def kind(self) -> str:
         """The layout in a few words."""
         return "Hugging Face, *.safetensors"
 
-    def _facts(self) -> Mapping[str, Fact]:
-        """Of every tensor, from the files' headers."""
-        facts = {}
-        for name, file in self._where.items():
-            piece = self._opened[file].get_slice(name)
-            kind = str(piece.get_dtype())
-            facts[name] = Fact(tuple(piece.get_shape()), _TYPES.get(kind, kind))
-        return facts
-
     def tensor(self, name: str) -> np.ndarray[Any, Any]:
-        """One tensor, read now."""
-        return self._opened[self._where[name]].get_tensor(name)
+        """One tensor, read now. Its file is closed again: pages that stay mapped count as this process's memory."""
+        with safe_open(self._where[name], framework="numpy") as file:
+            return file.get_tensor(name)
+
+
+def _fact(piece: Any) -> Fact:
+    """Shape and type, from the file's header."""
+    kind = str(piece.get_dtype())
+    return Fact(tuple(piece.get_shape()), _TYPES.get(kind, kind))

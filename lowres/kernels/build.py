@@ -22,7 +22,7 @@ LEVELS = {
         "AVX2": ["-march=x86-64-v3"],
     }
 }
-"""machine -> what torch calls a level (highest first) -> the compiler's flags. Other machines: their baseline."""
+"""machine -> level (highest first; load.py says what each asks for) -> the compiler's flags. Others: their baseline."""
 LEVELS["AMD64"] = LEVELS["x86_64"]
 _FLAGS = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC"]
 

@@ -27,6 +27,7 @@ static inline uint64_t bits_of_double(double x) {
 #include "softmax.h"
 #include "weight_drop.h"
 #include "int8.h"
+#include "int8_blocks.h"
 #undef KIND
 #undef REAL
 #undef WIDEN
