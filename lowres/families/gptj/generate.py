@@ -31,9 +31,21 @@ def next_tokens(scores: Array, settings: Array, seen: Array, banned: Array, keys
     penalty, or multiplied where they are negative (Keskar et al. 2019). banned: bool (V,). top_p keeps the likeliest
     tokens until their probabilities reach it (Holtzman et al. 2020), after top_k.
     """
-    temperature, top_k, top_p, penalty = settings
+    penalty = settings[3]
     scores = jnp.where(seen, jnp.where(scores > 0, scores / penalty, scores * penalty), scores)
     scores = jnp.where(banned, -jnp.inf, scores)
+    # sorting 10,000 scores takes 2 ms a row on a CPU, as long as a small model's products
+    return jax.lax.cond(settings[0] > 0, _drawn, _likeliest, scores, settings, keys, step)
+
+
+def _likeliest(scores: Array, settings: Array, keys: Array, step: Array) -> Array:
+    """The first of the greatest in each row."""
+    return jnp.argmax(scores, axis=-1).astype(jnp.int32)
+
+
+def _drawn(scores: Array, settings: Array, keys: Array, step: Array) -> Array:
+    """One of the likeliest in each row."""
+    temperature, top_k, top_p, _ = settings
     order = jnp.argsort(-scores, axis=-1)
     ranked = jnp.take_along_axis(scores, order, axis=-1) / jnp.maximum(temperature, 1e-6)
     rank = jnp.arange(scores.shape[-1])
@@ -42,7 +54,7 @@ def next_tokens(scores: Array, settings: Array, seen: Array, banned: Array, keys
     before = jnp.cumsum(probabilities, axis=-1) - probabilities
     ranked = jnp.where((before >= top_p) & (rank > 0), -jnp.inf, ranked)
     keys = jax.vmap(jax.random.fold_in, (0, None))(keys, step)
-    places = jnp.where(temperature > 0, jax.vmap(jax.random.categorical)(keys, ranked), 0)
+    places = jax.vmap(jax.random.categorical)(keys, ranked)
     return jnp.take_along_axis(order, places[:, None], axis=-1)[:, 0]
 
 
