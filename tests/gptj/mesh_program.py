@@ -15,10 +15,11 @@ from jax.sharding import PartitionSpec as P
 from lowres.artifacts import Run
 from lowres.devices import Devices, Mesh, Saving
 from lowres.errors import DataError, Stopped
-from lowres.families.gptj import mesh, mesh_train, parallel, train
+from lowres.families.gptj import class_mesh, finetune, mesh, mesh_train, parallel, train
+from lowres.families.gptj.classify import without_heads
 from lowres.families.gptj.config import Config
 from lowres.families.gptj.data import Rows
-from lowres.families.gptj.lora import parted
+from lowres.families.gptj.lora import joined, merged, parted
 from lowres.families.gptj.model import init
 from lowres.families.gptj.settings import Lora, TuneSpec
 
@@ -132,7 +133,41 @@ def adapted(out: Path) -> None:
             np.savez(out / f"{name}.npz", loss=loss, **{n: np.asarray(a) for n, a in slopes.items()})
 
 
+def classified(out: Path) -> None:
+    """A classifier's loss, gradients and pool of six texts, two longer than the context: one device, and 2 x 2 x 2."""
+    lengths = np.array([3, 8, 16, 1, 11, 5], np.int32)
+    tokens = np.random.default_rng(0).integers(0, 50, (6, 16)).astype(np.int32) * (np.arange(16) < lengths[:, None])
+    batch = tokens, lengths, np.array([0, 2, 1, 1, 0, 2], np.int32)
+    hyper = finetune.ClassHyper(0.01, 0.3, 0.1, 2.0)
+    params = {name: 5 * np.asarray(array) for name, array in without_heads(init(CONFIG, 1)).items()}
+    frozen, trained = parted(params, CONFIG, Lora(rank=2, norms=True), 0)
+    drawn = np.random.default_rng(2)
+    trained = {name: array + 0.05 * drawn.standard_normal(array.shape, np.float32) for name, array in trained.items()}
+    trained |= {"pool_weights": 0.1 * drawn.standard_normal((48, 3), np.float32), "pool_bias": np.zeros(3, np.float32)}
+    place = class_mesh.OnMesh(Devices(mesh=Mesh(data=2, fsdp=2, tensor=2)), CONFIG)
+
+    def plain(trained: dict, beside: dict) -> jax.Array:
+        return finetune.class_loss(joined(beside, trained, 2.0), *batch, jax.random.key(5), CONFIG, hyper)
+
+    for name, beside, own in (("full", {}, merged(frozen, trained, 2.0)), ("lora", frozen, trained)):
+        # not compiled as a whole: without optimisation XLA computes the states twice, and max's gradient gets lost
+        loss, slopes = jax.value_and_grad(plain)(own, beside)
+        np.savez(out / f"{name}-1.npz", loss=loss, pool=finetune.OneDevice().read(params, tokens, lengths, CONFIG),
+                 **slopes)  # fmt: skip
+        with place.scope():
+            lying, there = place.put(own), place.put(beside)
+            some = place.batch(*batch)
+            key, plan = jax.random.key(5), place.plan(tokens)
+            loss, slopes = class_mesh.loss_and_gradients(lying, there, some, key, CONFIG, hyper, plan)
+            pool = place.read(place.put(params), tokens, lengths, CONFIG)
+            np.savez(out / f"{name}-8.npz", loss=loss, pool=pool, **mesh.on_host(slopes))
+    rows = np.random.default_rng(0).integers(0, 50, (7, 9)).astype(np.int32)
+    whole, run = init(CONFIG, 1), Run(out, out, 0, devices=Devices(mesh=Mesh(tensor=2)))
+    nats = mesh_train.nats_of(whole, rows, CONFIG, BOS, 3, run)
+    np.savez(out / "nats.npz", one=np.concatenate(train.row_nats(whole, rows, CONFIG, BOS, 3)), eight=nats)
+
+
 if __name__ == "__main__":
     name, *arguments = sys.argv[1:]
     paths = [Path(a) if "/" in a else a for a in arguments]
-    {"parity": parity, "trained": trained, "adapted": adapted}[name](*paths)
+    {"parity": parity, "trained": trained, "adapted": adapted, "classified": classified}[name](*paths)

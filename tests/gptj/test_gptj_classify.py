@@ -92,7 +92,7 @@ def test_padding_changes_no_feature(rooms):
     config = Config(300, n_ctx=64, n_layer=1, n_embd=32, n_head=2, rotary_dim=8)
     ids, params = np.arange(2, 22), init(config, 0)
     narrow, wide = (
-        np.asarray(classify._features(params, *classify.padded([ids], shape, 2), config)) for shape in (32, 64)
+        np.asarray(classify.read_here(params, *classify.padded([ids], shape, 2), config)) for shape in (32, 64)
     )
     np.testing.assert_allclose(narrow[0], wide[0], atol=1e-5)
 

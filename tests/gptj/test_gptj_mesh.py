@@ -158,3 +158,28 @@ def free_port():
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def classified(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("classified")
+    finished(started("classified", folder))
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arm", "arrays"), [("full", 14), ("lora", 18)])
+def test_a_classifier_on_eight_devices_learns_what_one_learns(classified, arm, arrays):
+    """With dropout, texts that the devices do not divide, and texts longer than the context."""
+    one, eight = (np.load(classified / f"{arm}-{count}.npz") for count in (1, 8))
+    assert set(one) == set(eight) and len(one.files) >= arrays
+    for name in one.files:
+        assert np.abs(one[name]).max() > 1e-4, name
+        np.testing.assert_allclose(eight[name], one[name], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.slow
+def test_held_out_text_is_scored_alike_on_eight_devices(classified):
+    nats = np.load(classified / "nats.npz")
+    assert nats["one"].shape == (7, 8)
+    np.testing.assert_allclose(nats["eight"], nats["one"], rtol=1e-5, atol=1e-5)

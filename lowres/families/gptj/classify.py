@@ -1,9 +1,10 @@
 """GPT-J as a text classifier: a softmax on the masked concat of last, max and mean hidden state."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -74,12 +75,19 @@ def pooled(params: Params, tokens: Array, lengths: Array, config: Config, dropou
     return jnp.concatenate([last, greatest, mean], axis=-1)
 
 
+Read = Callable[[Params, np.ndarray, np.ndarray, Config], Any]
+"""(params, tokens (texts, shape), lengths (texts,), config) -> the pool of each text (texts, 3 D)."""
+
+
 @partial(jax.jit, static_argnames=("config",))
-def _features(params: Params, tokens: Array, lengths: Array, config: Config) -> Array:
+def read_here(params: Params, tokens: Array, lengths: Array, config: Config) -> Array:
+    """The pool without dropout, on one device."""
     return pooled(params, tokens, lengths, config, None)
 
 
-def features(params: Params, ids: Sequence[np.ndarray], config: Config, run: Run | None = None) -> np.ndarray:
+def features(
+    params: Params, ids: Sequence[np.ndarray], config: Config, run: Run | None = None, read: Read = read_here
+) -> np.ndarray:
     """(texts, 3 D) float32, in the texts' order. A text's row does not depend on the texts beside it."""
     result = np.zeros((len(ids), 3 * config.n_embd), np.float32)
     body = without_heads(params)
@@ -92,7 +100,7 @@ def features(params: Params, ids: Sequence[np.ndarray], config: Config, run: Run
         for start in range(0, len(indices), rows):
             some = indices[start : start + rows]
             tokens, lengths = padded([ids[i] for i in some], shape, rows)
-            result[some] = np.asarray(_features(body, tokens, lengths, config))[: len(some)]
+            result[some] = np.asarray(read(body, tokens, lengths, config))[: len(some)]
             done += len(some)
             if run is not None:
                 run.progress(done, len(ids), "texts", "features")
@@ -117,6 +125,7 @@ class GptjClassifier:
     tokenizer: Tokenizer
     head: LogisticHead
     max_tokens: int
+    read: Read = read_here
 
     @property
     def kind(self) -> TaskKind:
@@ -126,7 +135,7 @@ class GptjClassifier:
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """(texts, labels) float32, rows sum to 1."""
         ids = encode(texts, self.tokenizer, self.max_tokens).ids
-        return self.head.predict_proba(features(self.params, ids, self.config))
+        return self.head.predict_proba(features(self.params, ids, self.config, read=self.read))
 
     def save(self, folder: Path, policy: TextPolicy) -> None:
         """Writes all that `load` reads, and the text policy."""
@@ -152,8 +161,10 @@ class Labelled:
     gold: np.ndarray
 
 
-def train_head(params: Params, config: Config, train: Labelled, dev: Labelled, labels: int, run: Run) -> LogisticHead:
+def train_head(
+    params: Params, config: Config, train: Labelled, dev: Labelled, labels: int, run: Run, read: Read = read_here
+) -> LogisticHead:
     """The logistic head on frozen features."""
-    everything = features(params, (*train.ids, *dev.ids), config, run)
+    everything = features(params, (*train.ids, *dev.ids), config, run, read)
     n = len(train.ids)
     return fit_head(everything[:n], train.gold, everything[n:], dev.gold, labels)

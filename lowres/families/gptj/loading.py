@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
-from lowres.families.gptj import classify, prompt
+from lowres.devices import Devices
+from lowres.families.gptj import class_mesh, classify, prompt
 from lowres.training.classifier import Classifier
 
 
-def load(folder: Path) -> Classifier:
-    """The classifier in a folder: one with a head, or one of a prompt."""
-    return prompt.load(folder) if (folder / prompt.PROMPT_FILE).is_file() else classify.load(folder)
+def load(folder: Path, devices: Devices | None = None) -> Classifier:
+    """The classifier in a folder: one with a head, or one of a prompt. devices: one with a head on the mesh of all."""
+    if (folder / prompt.PROMPT_FILE).is_file():
+        return prompt.load(folder)
+    return classify.load(folder) if devices is None else class_mesh.load(folder, devices)

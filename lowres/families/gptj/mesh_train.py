@@ -1,8 +1,9 @@
 """The loop of training on a mesh of devices and hosts, and which trainings take it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from lowres.errors import Stopped
 from lowres.families.gptj import attention
 from lowres.families.gptj.config import Config
 from lowres.families.gptj.data import Source, padded_batches
-from lowres.families.gptj.mesh import ROWS, any_host, make_mesh, on_host, placed, put
+from lowres.families.gptj.mesh import ROWS, any_host, make_mesh, on_host, placed, put, whole
 from lowres.families.gptj.parallel import Measures, Plan, mesh_nats, mesh_step
 from lowres.families.gptj.saving import MeshCheckpoints, folder_of
 from lowres.families.gptj.speed import Speed, flops_a_token, said, tell_formula
@@ -26,6 +27,7 @@ from lowres.families.gptj.train import (
     learning_rate,
     load_state,
     mean_nats,
+    row_nats,
     train_lm,
 )
 from lowres.training.checkpoint import Checkpoints
@@ -56,9 +58,13 @@ def fit(
 def on_mesh(settings: Any, run: Run) -> bool:
     """Whether a training takes the mesh's program: not on one CPU device, where nothing that only it has is asked."""
     plain = settings.accumulate == 1 and settings.remat == "auto" and settings.attention == "auto"
-    alone = jax.device_count() == 1 and jax.devices()[0].platform == "cpu"
     begun = (run.work / "mesh-checkpoints").is_dir()  # there, before it was stopped, there were more devices
-    return not (plain and alone) or begun
+    return not (plain and alone()) or begun
+
+
+def alone() -> bool:
+    """Whether there is one CPU device, and nothing else."""
+    return jax.device_count() == 1 and jax.devices()[0].platform == "cpu"
 
 
 def plan_of(settings: Any, config: Config, time: int, device: Any = None) -> Plan:
@@ -143,8 +149,24 @@ def resumed(progress: Progress, checkpoints: MeshCheckpoints, rows: Source, run:
     return rows.step_at(cursor)
 
 
+class Saved(Protocol):
+    """What a checkpoint is made of: Progress, and that of a classifier."""
+
+    def tree(self) -> Any:
+        """Arrays."""
+        ...
+
+
+class Cursor(Protocol):
+    """Data that a checkpoint says the place in: rows, and a classifier's batches."""
+
+    def cursor(self, step: int) -> dict[str, int]:
+        """Where the data are before a step."""
+        ...
+
+
 def tell(
-    run: Run, checkpoints: MeshCheckpoints, step_of: tuple[int, int], note: str, progress: Progress, rows: Source
+    run: Run, checkpoints: MeshCheckpoints, step_of: tuple[int, int], note: str, progress: Saved, rows: Cursor
 ) -> None:
     """Says how far training is, and saves where it is time; all hosts at the same step, whichever of them wants it."""
     step, total = step_of
@@ -207,11 +229,32 @@ def score(params: HostParams, rows: np.ndarray, config: Config, bos_id: int, set
     if not on_mesh(settings, run):
         device = {name: jnp.asarray(array) for name, array in params.items()}
         return mean_nats(device, rows, config, bos_id, settings.batch_size)
-    mesh = make_mesh(run.devices.mesh, config, settings.batch_size, settings.accumulate)
-    plan = Plan(1, "none", attention.chosen(jax.devices()[0], config.head_dim, rows.shape[1] - 1, "float32"))
-    with jax.set_mesh(mesh):
-        lying, total = placed(params, mesh), 0.0
-        for batch in padded_batches(rows, settings.batch_size):
-            some = put(batch, NamedSharding(mesh, P(ROWS, None)))
-            total += float(mesh_nats(lying, some, np.int32(bos_id), config, plan, "float32"))
+    total = sum(float(nats.sum()) for nats in _nats_on_mesh(params, rows, config, bos_id, settings.batch_size, run))
     return total / max(int(((rows[:, :-1] >= 0) & (rows[:, 1:] >= 0)).sum()), 1)
+
+
+def nats_of(params: HostParams, rows: np.ndarray, config: Config, bos_id: int, batch_size: int, run: Run) -> np.ndarray:
+    """train.row_nats, on one CPU device as it always was, or on the mesh of all devices: (rows, n_ctx)."""
+    if not alone():
+        return np.concatenate(list(_nats_on_mesh(params, rows, config, bos_id, batch_size, run)))
+    device = {name: jnp.asarray(array) for name, array in params.items()}
+    said = partial(run.progress, unit="windows")
+    return np.concatenate(row_nats(device, rows, config, bos_id, batch_size, said))
+
+
+def _nats_on_mesh(
+    params: HostParams, rows: np.ndarray, config: Config, bos_id: int, batch_size: int, run: Run
+) -> Iterator[np.ndarray]:
+    """Those of each batch, of at least batch_size rows."""
+    mesh = make_mesh(run.devices.mesh, config, jax.device_count(), 1)
+    across = mesh.shape["data"] * mesh.shape["fsdp"]
+    plan = Plan(1, "none", attention.chosen(jax.devices()[0], config.head_dim, rows.shape[1] - 1, "float32"))
+    size, done = -(-batch_size // across) * across, 0
+    with jax.set_mesh(mesh):
+        lying = placed(params, mesh)
+        for batch in padded_batches(rows, size):
+            some = put(batch, NamedSharding(mesh, P(ROWS, None)))
+            nats = whole(mesh_nats(lying, some, np.int32(bos_id), config, plan, "float32"))[: len(rows) - done]
+            done += len(nats)
+            yield nats
+            run.progress(done, len(rows), "windows")

@@ -222,7 +222,7 @@ def loss_and_gradients(
 
 @partial(jax.jit, static_argnames=("config", "plan", "dtype"))
 def mesh_nats(params: Params, rows: Array, bos_id: Array, config: Config, plan: Plan, dtype: str) -> Array:
-    """Sum of train.token_nats on a mesh: -log p of every token of rows (batch, time + 1) that there is to predict."""
+    """train.token_nats on a mesh: (batch, time + 1) -> (batch, time)."""
     inputs, targets, weights, segments = split_rows(rows, bos_id, True)
     states = hidden(params, inputs, segments, config, plan, jnp.dtype(dtype))
-    return (token_losses(states, params, targets, 0.0) * weights).sum()
+    return token_losses(states, params, targets, 0.0) * weights

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lowres.errors import DataError
 from lowres.families.contract import EvaluateSpec, PredictSpec, ReadSpec
 from lowres.families.gptj.checkpoints.convert import raise_faults
 from lowres.families.gptj.checkpoints.opening import open_checkpoint
+from lowres.families.gptj.class_mesh import place_of
 from lowres.families.gptj.classify import GptjClassifier, Labelled, encode, train_head, without_heads
 from lowres.families.gptj.config import Config, shapes
 from lowres.families.gptj.data import Rows, Source, pack, rows_in_order, scored_windows
@@ -21,13 +23,12 @@ from lowres.families.gptj.huggingface import load_lm, save_lm, write_lm
 from lowres.families.gptj.loading import load
 from lowres.families.gptj.lora import embeddings_apart, merged, parted, scale_of
 from lowres.families.gptj.mesh import join_hosts, on_processor
-from lowres.families.gptj.mesh_train import fit, score
+from lowres.families.gptj.mesh_train import fit, nats_of, score
 from lowres.families.gptj.model import Params, count, init
 from lowres.families.gptj.peft import save_adapter
 from lowres.families.gptj.settings import AdaptSpec, ClassifierSpec, InitSpec, PretrainSpec, TuneSpec
 from lowres.families.gptj.spec import weights_name
 from lowres.families.gptj.tfrecords import RecordRows, record_files
-from lowres.families.gptj.train import row_nats
 from lowres.fingerprint import file_sha256
 from lowres.metrics.bits import HeldOutLoss, held_out_texts, text_sizes
 from lowres.tokenizers.base import Tokenizer, load_tokenizer
@@ -109,22 +110,16 @@ def read_lm(inputs: Mapping[str, Path], spec: ReadSpec, run: Run) -> None:
 def evaluate_lm(inputs: Mapping[str, Path], spec: EvaluateSpec, run: Run) -> None:
     """Scores `lm` on held-out texts of `corpus`: every document from an empty context, every token once."""
     join_hosts(run.devices.hosts)
-    params, config, tokenizer = device_lm(inputs["lm"])
+    with on_processor():
+        params, config, tokenizer = device_lm(inputs["lm"])
     texts = held_out_texts(Corpus(inputs["corpus"]), spec.held_out_bytes)
     encoded = tokenizer.encode(texts)
     windows = [scored_windows(ids, tokenizer.bos_id, config.n_ctx) for ids in encoded]
     stacked = np.concatenate([*windows, np.zeros((0, 2, config.n_ctx + 1), np.int32)])
     if not len(stacked):
         raise DataError("the corpus has no held-out text to score the language model on; lower splits or filters")
-    nats = row_nats(
-        params,
-        stacked[:, 0],
-        config,
-        tokenizer.bos_id,
-        EVALUATION_ROWS,
-        lambda done, all_: run.progress(done, all_, "windows"),
-    )
-    total = float((np.concatenate(nats).astype(np.float64) * stacked[:, 1, 1:]).sum())
+    nats = nats_of(params, stacked[:, 0], config, tokenizer.bos_id, EVALUATION_ROWS, run)
+    total = float((nats.astype(np.float64) * stacked[:, 1, 1:]).sum())
     text_bytes, words = text_sizes(texts)
     loss = HeldOutLoss(
         nats=total,
@@ -207,7 +202,9 @@ def _go_on(
 def train_classifier(inputs: Mapping[str, Path], spec: ClassifierSpec, run: Run) -> None:
     """Trains a classifier on the labelled texts of `subset`; its dev texts choose C (head) or the step kept."""
     join_hosts(run.devices.hosts)
-    params, config, tokenizer = device_lm(inputs["lm"])
+    with on_processor():
+        params, config, tokenizer = device_lm(inputs["lm"])
+    place = place_of(run.devices, config, run.work)
     task, subset = Task(inputs["task"]), Subset(inputs["subset"])
     labels = task.labels
     train, dev = subset.documents(task, "train"), subset.documents(task, "dev")
@@ -215,10 +212,13 @@ def train_classifier(inputs: Mapping[str, Path], spec: ClassifierSpec, run: Run)
     of_train = Labelled(encoded.ids[: len(train)], gold_of(train, labels))
     of_dev = Labelled(encoded.ids[len(train) :], gold_of(dev, labels))
     if spec.arm == "head":
-        head, seen = train_head(params, config, of_train, of_dev, len(labels), run), encoded.tokens
+        with place.scope():
+            there = place.put(without_heads(params))
+            head = train_head(there, config, of_train, of_dev, len(labels), run, place.read)
+        seen = encoded.tokens
         run.note(c=head.c, parameters_trained=head.weights.size + head.bias.size)
     else:
-        done = fine_tune(params, config, of_train, of_dev, len(labels), spec, run)
+        done = fine_tune(params, config, of_train, of_dev, len(labels), spec, run, place)
         params, head, seen = done.params, done.head, done.tokens_seen
         run.note(steps=done.steps, kept_step=done.kept_step, dev_macro_f1=done.dev_macro_f1)
         run.note(parameters_trained=count(done.trained))
@@ -250,4 +250,4 @@ def gold_of(documents: tuple[Document, ...], labels: tuple[str, ...]) -> np.ndar
 def predict(inputs: Mapping[str, Path], spec: PredictSpec, run: Run) -> None:
     """Predicts the dev and test texts of `task` with `classifier`."""
     join_hosts(run.devices.hosts)
-    write_predictions(load, inputs["classifier"], Task(inputs["task"]), run)
+    write_predictions(partial(load, devices=run.devices), inputs["classifier"], Task(inputs["task"]), run)
