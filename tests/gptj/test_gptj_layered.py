@@ -2,7 +2,6 @@
 
 import math
 import tracemalloc
-from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -51,13 +50,16 @@ def scores_of(generator):
     return np.stack(found)
 
 
+def on_device(params):
+    return {name: jnp.asarray(array) for name, array in params.items()}
+
+
 @pytest.fixture(scope="module")
 def whole_scores(folder):
     """Of the whole model: {in 8 bits: scores}."""
-    whole = generate.load(folder)
-    rounded = int8.whole(int8.quantise(whole.params))
-    params = {False: whole.params, True: {name: jnp.asarray(array) for name, array in rounded.items()}}
-    return {bits: scores_of(replace(whole, params=one)) for bits, one in params.items()}
+    params, config, tokenizer = huggingface.load_lm(folder)
+    both = {False: params, True: int8.whole(int8.quantise(params))}
+    return {bits: scores_of(generate.Generator(on_device(one), config, tokenizer)) for bits, one in both.items()}
 
 
 @pytest.fixture

@@ -202,21 +202,26 @@ def load_any(
     tokenizer = _tokenizer(Path(source))
     if tokenizer.vocab_size > found.config.vocab_size:
         raise DataError(f"{source}: {found.config.vocab_size} embeddings and a tokenizer of {tokenizer.vocab_size} ids")
-    if not int8 and offload is None:
+    if not int8 and offload is None and not _on_cpu():
         arrays = arrays_of(found.tensors, found.config, source)
         return Generator({name: jnp.asarray(array) for name, array in arrays.items()}, found.config, tokenizer)
-    keep, reading = _layered_reading(offload)
+    keep, reading = _layered_reading(int8, offload)
     return Generator(load_layered(found.tensors, found.config, source, int8, keep), found.config, tokenizer, reading)
 
 
-def _layered_reading(offload: str | None) -> tuple[Callable[[str, Arrays], Arrays], Reading]:
-    """(where arrays of layers are kept, how they are read with): by the compiled kernel on a CPU that has it."""
+def _layered_reading(int8: bool, offload: str | None) -> tuple[Callable[[str, Arrays], Arrays], Reading]:
+    """(where arrays of layers are kept, how they are read with): 8 bits by the compiled kernel on a CPU that has it."""
     on_device = Reading(layered.empty_cache, layered.read_on)
     if offload is not None:
         return layered.keep_on_host, on_device
-    if jax.local_devices()[0].platform == "cpu" and not isinstance(compiled.kernel(), Missing):
+    if int8 and _on_cpu() and not isinstance(compiled.kernel(), Missing):
         return compiled.keep, Reading(compiled.empty_cache, compiled.read_on)
-    return layered.keep_on_device, on_device
+    return layered.keep_on_device if int8 else layered.keep_wide, on_device
+
+
+def _on_cpu() -> bool:
+    """Whether JAX computes on a processor; there a scan over layers copies each one's matrices for every token."""
+    return jax.local_devices()[0].platform == "cpu"
 
 
 def _tokenizer(folder: Path) -> Tokenizer:

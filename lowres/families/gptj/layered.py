@@ -57,6 +57,11 @@ def keep_on_device(name: str, made: Arrays) -> Arrays:
     return made if name == "wte" else {key: jax.device_put(array, _memory()) for key, array in made.items()}
 
 
+def keep_wide(name: str, made: Arrays) -> Arrays:
+    """For load_layered: as keep_on_device, in float32, which a processor would make of them for every token."""
+    return keep_on_device(name, {key: np.asarray(array, np.float32) for key, array in made.items()})
+
+
 def keep_on_host(name: str, made: Arrays) -> Arrays:
     """For load_layered: layers in the host's memory, in pages that the device can read where it has such."""
     if name not in LAYER_NAMES:
