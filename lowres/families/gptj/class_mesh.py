@@ -149,7 +149,7 @@ class OnMesh:
         """Each device takes its part."""
         return placed(params, self.mesh)
 
-    def on_host(self, params: Params) -> dict[str, np.ndarray]:
+    def on_host(self, params: Params) -> dict[str, Any]:
         """Whole copies."""
         return on_host(params)
 

@@ -163,10 +163,10 @@ class Progress:
     """
 
     state: State
-    best: dict[str, np.ndarray]
+    best: dict[str, Any]
     score: np.ndarray
 
-    def tree(self) -> tuple[State, dict[str, np.ndarray], np.ndarray]:
+    def tree(self) -> tuple[State, dict[str, Any], np.ndarray]:
         """What a checkpoint holds."""
         return self.state, self.best, self.score
 
@@ -174,8 +174,7 @@ class Progress:
 class Place(Protocol):
     """Where a classifier is trained and read: one device, or class_mesh.OnMesh."""
 
-    @property
-    def read(self) -> Read:
+    def read(self, params: Params, tokens: np.ndarray, lengths: np.ndarray, config: Config) -> Any:
         """The pool of some texts, without dropout."""
         ...
 
@@ -187,7 +186,7 @@ class Place(Protocol):
         """Arrays of the host, where they are computed with."""
         ...
 
-    def on_host(self, params: Params) -> dict[str, np.ndarray]:
+    def on_host(self, params: Params) -> dict[str, Any]:
         """Copies that no step overwrites."""
         ...
 
@@ -217,7 +216,9 @@ class Place(Protocol):
 class OneDevice:
     """The device that JAX computes on by default."""
 
-    read: Read = staticmethod(read_here)
+    def read(self, params: Params, tokens: np.ndarray, lengths: np.ndarray, config: Config) -> Any:
+        """The pool of some texts, without dropout."""
+        return read_here(params, tokens, lengths, config)
 
     def scope(self) -> AbstractContextManager[Any]:
         """Nothing is to be set."""
@@ -227,7 +228,7 @@ class OneDevice:
         """As they are, where they are there already."""
         return {name: jnp.asarray(array) for name, array in params.items()}
 
-    def on_host(self, params: Params) -> dict[str, np.ndarray]:
+    def on_host(self, params: Params) -> dict[str, Any]:
         """Copies: steps reuse the buffers."""
         return jax.tree.map(np.array, params)
 

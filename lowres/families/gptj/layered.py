@@ -112,9 +112,12 @@ def read_on(
     columns = cache.lengths[:, None] + np.arange(tokens.shape[1], dtype=np.int32)
     x = jnp.asarray(rows_of(params.ends, tokens.reshape(-1)))
     keys, values = list(cache.keys), list(cache.values)
-    for place, layer in enumerate(_sent(params.layers)):
+    there = all(isinstance(array, Array) for array in params.layers[0].values()) and jax.local_device_count() == 1
+    there = there and _memory() == next(iter(params.layers[0].values())).sharding
+    for place, layer in enumerate(params.layers if there else _sent(params.layers)):
         x, keys[place], values[place] = _layer(layer, x, keys[place], values[place], columns, config)
-        x.block_until_ready()  # or more layers than two would be on their way
+        if not there:
+            x.block_until_ready()  # or more layers than two would be on their way
     small = {name: array for name, array in params.ends.items() if not name.startswith("wte")}
     scores = _scores(small, x, counts, config)
     return scores, LayeredCache(tuple(keys), tuple(values), cache.lengths + counts)
