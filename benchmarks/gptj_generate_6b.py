@@ -90,7 +90,7 @@ def measured(params, config, reading, threads):
     cache = reading.empty_cache(config, rows, arguments.at + arguments.prompt + arguments.tokens)
     if arguments.at:
         for kept in (cache.keys, cache.values):
-            kept[:, :, : arguments.at] = np.random.default_rng(2).normal(size=config.head_dim)
+            kept[..., : arguments.at, :] = np.random.default_rng(2).normal(size=config.head_dim)
         cache = cache._replace(lengths=np.full(rows, arguments.at, np.int32))
     tokens = np.random.default_rng(1).integers(0, 50257, (rows, arguments.prompt)).astype(np.int32)
     begun = time.perf_counter(), time.process_time()

@@ -21,7 +21,7 @@ from lowres.families.gptj.model import (
 
 
 class Cache(NamedTuple):
-    """keys (rotated), values: (L, rows, size, heads, head dim); lengths: (rows,), tokens of each row read so far."""
+    """keys (rotated), values: (L, rows, heads, size, head dim); lengths: (rows,), tokens of each row read so far."""
 
     keys: Array
     values: Array
@@ -30,7 +30,7 @@ class Cache(NamedTuple):
 
 def empty_cache(config: Config, rows: int, size: int) -> Cache:
     """Nothing read yet, and room for `size` tokens a row."""
-    shape = config.n_layer, rows, size, config.n_head, config.head_dim
+    shape = config.n_layer, rows, config.n_head, size, config.head_dim
     return Cache(jnp.zeros(shape), jnp.zeros(shape), jnp.zeros(rows, jnp.int32))
 
 
@@ -43,7 +43,7 @@ def read_on(params: Params, tokens: Array, counts: Array, cache: Cache, config: 
     """
     rows, time = tokens.shape
     columns = cache.lengths[:, None] + jnp.arange(time)
-    allowed = jnp.arange(cache.keys.shape[2]) <= columns[:, :, None]
+    allowed = jnp.arange(cache.keys.shape[3]) <= columns[:, :, None]
     x, keys, values = _read(params, tokens, columns, columns, allowed, cache, config)
     last = x[jnp.arange(rows), counts - 1]
     return logits(params, last), Cache(keys, values, cache.lengths + counts)
@@ -57,7 +57,7 @@ def read_branches(params: Params, tokens: Array, cache: Cache, config: Config) -
     cache holds and at the earlier tokens of its own branch.
     """
     rows, branches, time = tokens.shape
-    size = cache.keys.shape[2]
+    size = cache.keys.shape[3]
     columns = cache.lengths[:, None] + jnp.arange(branches * time)
     positions = cache.lengths[:, None] + jnp.tile(jnp.arange(time), branches)
     place = jnp.arange(size) - cache.lengths[:, None]  # (rows, size), below 0 in what was read before
@@ -105,12 +105,11 @@ def through(
 ) -> tuple[Array, Array, Array]:
     """(x (rows * time, D), keys, values) behind one layer, of its weights and its part of the cache."""
     layer, keys, values = of_layer
-    kept = jnp.arange(len(places.columns))[:, None], places.columns
+    kept = jnp.arange(len(places.columns))[:, None], slice(None), places.columns
 
     def attention(q: Array, k: Array, v: Array) -> Array:
         nonlocal keys, values
         keys, values = keys.at[kept].set(k, mode="drop"), values.at[kept].set(v, mode="drop")
-        heads = q.swapaxes(1, 2), keys.swapaxes(1, 2), values.swapaxes(1, 2)
-        return attend(*heads, places.allowed[:, None]).swapaxes(1, 2)
+        return attend(q.swapaxes(1, 2), keys, values, places.allowed[:, None]).swapaxes(1, 2)
 
     return x + block(x, layer, places.sin, places.cos, attention, config), keys, values

@@ -120,7 +120,7 @@ class HostCache(NamedTuple):
 
 def empty_cache(config: Config, rows: int, size: int) -> HostCache:
     """Nothing read yet, and room for `size` tokens a row; memory is taken where it is written."""
-    shape = config.n_layer, rows, size, config.n_head, config.head_dim
+    shape = config.n_layer, rows, config.n_head, size, config.head_dim
     return HostCache(np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(rows, np.int32))
 
 
@@ -156,8 +156,8 @@ def _through(params: Layered, x: np.ndarray, spans: Sequence[range], cache: Host
         attended = np.empty_like(v)
         for row, (span, end) in enumerate(zip(spans, ends, strict=True)):
             own, kept = slice(end - len(span), end), slice(span.start, span.stop)
-            keys[row, kept], values[row, kept] = k[own], v[own]
-            attended[own] = _attend(q[own], keys[row, : span.stop], values[row, : span.stop])
+            keys[row, :, kept], values[row, :, kept] = k[own].swapaxes(0, 1), v[own].swapaxes(0, 1)
+            attended[own] = _attend(q[own], keys[row, :, : span.stop], values[row, :, : span.stop])
         inner = _gelu(product(h, layer["fc_in"]) + layer["fc_in_bias"])
         x = x + product(attended.reshape(x.shape), layer["out"]) + product(inner, layer["fc_out"])
         x += layer["fc_out_bias"]
@@ -185,14 +185,14 @@ def _rotate(x: np.ndarray, sin: np.ndarray, cos: np.ndarray) -> np.ndarray:
 
 
 def _attend(q: np.ndarray, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Softmax attention of one row's last tokens q (time, heads, head dim) to all its tokens (n, heads, head dim)."""
-    time, length = len(q), len(keys)
-    scores = q.swapaxes(0, 1) @ keys.transpose(1, 2, 0) / np.float32(q.shape[-1] ** 0.5)  # (heads, time, n)
+    """Softmax attention of one row's last tokens q (time, heads, head dim) to all its tokens (heads, n, head dim)."""
+    time, length = len(q), keys.shape[1]
+    scores = q.swapaxes(0, 1) @ keys.swapaxes(1, 2) / np.float32(q.shape[-1] ** 0.5)  # (heads, time, n)
     if time > 1:
         hidden = np.arange(length) > np.arange(length - time, length)[:, None]
         scores = np.where(hidden, np.float32(-np.inf), scores)
     scores = np.exp(scores - scores.max(-1, keepdims=True))
-    return ((scores / scores.sum(-1, keepdims=True)) @ values.swapaxes(0, 1)).swapaxes(0, 1)
+    return ((scores / scores.sum(-1, keepdims=True)) @ values).swapaxes(0, 1)
 
 
 def _gelu(x: np.ndarray) -> np.ndarray:

@@ -88,7 +88,7 @@ def rows_of(ends: Arrays, tokens: np.ndarray) -> np.ndarray:
 
 
 class LayeredCache(NamedTuple):
-    """As cache.Cache, with an array for each layer: (rows, size, heads, head dim)."""
+    """As cache.Cache, with an array for each layer: (rows, heads, size, head dim)."""
 
     keys: tuple[Array, ...]
     values: tuple[Array, ...]
@@ -97,7 +97,7 @@ class LayeredCache(NamedTuple):
 
 def empty_cache(config: Config, rows: int, size: int) -> LayeredCache:
     """Nothing read yet, and room for `size` tokens a row."""
-    shape = rows, size, config.n_head, config.head_dim
+    shape = rows, config.n_head, size, config.head_dim
     keys, values = (tuple(jnp.zeros(shape) for _ in range(config.n_layer)) for _ in range(2))
     return LayeredCache(keys, values, np.zeros(rows, np.int32))
 
@@ -138,7 +138,7 @@ def _sent(layers: tuple[Arrays, ...]) -> Iterator[Params]:
 def _layer(
     layer: Params, x: Array, keys: Array, values: Array, columns: Array, config: Config
 ) -> tuple[Array, Array, Array]:
-    allowed = jnp.arange(keys.shape[1]) <= columns[:, :, None]
+    allowed = jnp.arange(keys.shape[2]) <= columns[:, :, None]
     places = Places(*rotary_tables(columns, config.rotary_dim), columns, allowed)
     return through(x, (layer, keys, values), places, config)
 

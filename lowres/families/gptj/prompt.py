@@ -245,9 +245,10 @@ def _spread(base: Cache | None, config: Config, rows: int, size: int) -> Cache:
     empty = empty_cache(config, rows, size)
     if base is None:
         return empty
-    kept = min(base.keys.shape[2], size)
+    kept = min(base.keys.shape[3], size)
     keys, values = (
-        new.at[:, :, :kept].set(old[:, :, :kept]) for new, old in ((empty.keys, base.keys), (empty.values, base.values))
+        new.at[..., :kept, :].set(old[..., :kept, :])
+        for new, old in ((empty.keys, base.keys), (empty.values, base.values))
     )
     return Cache(keys, values, jnp.repeat(base.lengths, rows))
 
