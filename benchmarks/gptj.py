@@ -42,6 +42,7 @@ from lowres.families.gptj.model import count, init, layers_of
 from lowres.families.gptj.speed import flops_a_token
 from lowres.families.gptj.train import HEAD_ROWS, Hyper, State, lm_step, optimiser
 from lowres.guard import guard_torchvision
+from lowres.store import default_store
 
 guard_torchvision()
 
@@ -298,7 +299,9 @@ def main() -> None:
     if arguments.processor_time:
         global clock
         clock = time.process_time
-    os.environ.update(worker_environment(arguments.threads, "cpu", offline=True))  # JAX reads it at its first array
+    os.environ.update(
+        worker_environment(arguments.threads, "cpu", True, default_store())
+    )  # JAX reads it at its first array
     torch.set_num_threads(arguments.threads)
     sizes = SMALL if arguments.small else Sizes()
     made, equal = contenders(sizes, arguments.only)
