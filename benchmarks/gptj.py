@@ -18,7 +18,6 @@ import json
 import os
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from rounds import in_turn
 
 from lowres.experiment.local import worker_environment
 from lowres.experiment.results import processor_name
@@ -305,15 +305,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     sizes = SMALL if arguments.small else Sizes()
     made, equal = contenders(sizes, arguments.only)
-    seconds: dict[str, list[float]] = {name: [] for name in made}
-    loads = []
-    for number in range(arguments.rounds + 1):
-        loads.append(os.getloadavg()[0])
-        for name, run in made.items():
-            taken = run()
-            if number:  # the first round compiles
-                seconds[name].append(taken)
-        print(f"round {number} of {arguments.rounds}, load {loads[-1]:.1f}", file=sys.stderr, flush=True)
+    seconds, loads = in_turn(made, arguments.rounds)
     result = {
         "processor": processor_name(),
         "python": platform.python_version(),

@@ -11,7 +11,6 @@ the product path that `lowres.families.ulmfit.paths` chooses. Peak memory is mea
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -32,15 +31,17 @@ from fastai.learner import Learner
 from fastai.text.learner import language_model_learner
 from fastai.text.models.awdlstm import AWD_LSTM
 from fastai.text.models.core import _model_meta
+from rounds import in_turn
 from torch import Tensor
 from torch.nn import functional as F
 
+from lowres.experiment.results import processor_name
 from lowres.families.ulmfit import compiled, recurrence
 from lowres.families.ulmfit.data import Documents, LmBatches
 from lowres.families.ulmfit.kernels import Kernels, kernels
 from lowres.families.ulmfit.learning import lm_learner
 from lowres.families.ulmfit.models import QRNN, QRNN_LM_CONFIG, QRNNCell, QRNNLayer, use_kernels
-from lowres.families.ulmfit.paths import processor, set_products
+from lowres.families.ulmfit.paths import set_products
 from lowres.families.ulmfit.saved import LmConfig, build_lm, parameter_count
 from lowres.families.ulmfit.spec import Optimisation
 
@@ -343,19 +344,11 @@ def main() -> None:
         print(json.dumps(step_memory(sizes, arguments.memory_of)))
         return
     made = contenders(sizes, arguments.cells)
-    seconds: dict[str, list[float]] = {name: [] for name in made}
-    loads = []
-    for number in range(arguments.rounds + 1):
-        loads.append(os.getloadavg()[0])
-        for name, run in made.items():
-            taken = run()
-            if number:  # the first round makes the optimisers' moments and warms the libraries up
-                seconds[name].append(taken)
-        print(f"round {number} of {arguments.rounds}, load {loads[-1]:.1f}", file=sys.stderr, flush=True)
+    seconds, loads = in_turn(made, arguments.rounds)
     names = [name for name in made if not name.startswith(("pool", "data")) and "products" not in name]
     found = kernels()
     result = {
-        "processor": processor(),
+        "processor": processor_name(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": arguments.threads,

@@ -1,16 +1,12 @@
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
-
 import pytest
 
 
 @pytest.fixture(scope="module")
 def benchmark(repository):
-    spec = spec_from_file_location("gptj_benchmark", repository / "benchmarks/gptj.py")
-    module = module_from_spec(spec)
-    sys.modules["gptj_benchmark"] = module
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(repository / "benchmarks"))
+        import gptj
+    return gptj
 
 
 def test_every_contender_trains_and_writes_the_same_text(benchmark):

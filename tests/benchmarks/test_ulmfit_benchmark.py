@@ -1,5 +1,3 @@
-from importlib.util import module_from_spec, spec_from_file_location
-
 import pytest
 import torch
 
@@ -8,14 +6,10 @@ from lowres.families.ulmfit.recurrence import forget_pool
 
 @pytest.fixture(scope="module")
 def benchmark(repository):
-    import sys
-
-    path = repository / "benchmarks/ulmfit.py"
-    spec = spec_from_file_location("ulmfit_benchmark", path)
-    module = module_from_spec(spec)
-    sys.modules["ulmfit_benchmark"] = module
-    spec.loader.exec_module(module)
-    yield module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(repository / "benchmarks"))
+        import ulmfit
+    yield ulmfit
     torch.set_float32_matmul_precision("highest")
 
 
