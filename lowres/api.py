@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lowres import processor
 from lowres.artifacts import Manifest, Node
 from lowres.cards import TaskKind
 from lowres.download import Patience
 from lowres.errors import DataError
 from lowres.experiment.drive import Driver, Observer, Outcome
 from lowres.experiment.jobs import imported
-from lowres.experiment.local import LocalExecutor, cores
+from lowres.experiment.local import LocalExecutor
 from lowres.experiment.plan import Plan, make_plan
 from lowres.experiment.results import RunFolder
 from lowres.families import family
@@ -85,7 +86,7 @@ def execute(
     folder = RunFolder(where.runs / recipe.name, planned, store)
     settings = recipe.run
     # hosts that work together do one thing at a time, in one order
-    threads = settings.threads if settings.hosts == 1 else max(settings.threads, cores())
+    threads = settings.threads if settings.hosts == 1 else max(settings.threads, processor.cores())
     executor = LocalExecutor(
         store.root, folder.root / "logs", threads, settings.device, settings.timeout_s, where.offline
     )

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 
 from lowres import __version__
-from lowres.experiment.local import cores
 from lowres.experiment.results import processor_name
+from lowres.processor import cores
 
 _EXTRAS = {
     "ray": ("a cluster executor", "pip install 'lowres[ray]'"),

@@ -1,7 +1,9 @@
-"""What this machine's processor calls itself, and what it can do."""
+"""What this machine's processor calls itself, what it can do, and how much of it this process may use."""
 
 import hashlib
+import os
 import platform
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -35,3 +37,10 @@ def digest() -> str:
     """12 hexadecimal digits, the same for machines that run the same machine code."""
     told = " ".join([platform.machine(), model(), *sorted(flags())])
     return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    with suppress(AttributeError):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -35,8 +35,8 @@ def build(
     from lowres.api import interrupts, open_store
     from lowres.cli.live import Watcher
     from lowres.experiment.corpora import CorpusSettings, build_one, copy_corpus, request_corpus, told
-    from lowres.experiment.local import cores
     from lowres.fetch import Finder, all_mirrors
+    from lowres.processor import cores
     from lowres.recipe import settings_of
 
     settings = settings_of(CorpusSettings, overrides or [])

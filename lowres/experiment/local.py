@@ -30,13 +30,6 @@ _MOST_COMPILED = str(1 << 30)  # bytes; what was not used for longest goes
 _LARGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
-def cores() -> int:
-    """Processor cores this process may use."""
-    with suppress(AttributeError):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def worker_environment(threads: int, device: str, offline: bool, store: Path) -> dict[str, str]:
     """A worker's environment: threads fixed before any library is imported, hashes stable, hubs shut if offline.
 
@@ -127,7 +120,7 @@ class LocalExecutor:
     """
 
     def __init__(self, store: Path, logs: Path, threads: int, device: str, timeout_s: float | None, offline: bool):
-        self.slots = max(1, cores() // threads)
+        self.slots = max(1, processor.cores() // threads)
         self._store, self._logs, self._timeout_s = store, logs, timeout_s
         self._environment = worker_environment(threads, device, offline, store)
         self._workers: list[Worker] = []

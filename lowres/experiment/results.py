@@ -213,7 +213,6 @@ def machine(command: str, threads: int, wall_s: float) -> MachineRecord:
     import psutil
 
     from lowres import __version__
-    from lowres.experiment.local import cores
 
     versions = {"lowres": __version__, "python": platform.python_version()}
     for name in ("torch", "fastai", "jax", "sentencepiece", "transformers", "datasets", "stanza", "scikit-learn"):
@@ -225,7 +224,7 @@ def machine(command: str, threads: int, wall_s: float) -> MachineRecord:
         command=command,
         date=datetime.now(UTC).date().isoformat(),
         processor=processor_name(),
-        cores=cores(),
+        cores=processor.cores(),
         memory_bytes=psutil.virtual_memory().total,
         platform=platform.platform(),
         versions=versions,

@@ -29,7 +29,7 @@ from lowres.families.gptj.finetune import (
     rates_of,
 )
 from lowres.families.gptj.lora import joined
-from lowres.families.gptj.mesh import ROWS, make_mesh, on_host, on_processor, placed, put, whole
+from lowres.families.gptj.mesh import ROWS, make_mesh, on_host, on_processor, placed, put, put_like, whole
 from lowres.families.gptj.mesh_train import alone, tell
 from lowres.families.gptj.model import Params
 from lowres.families.gptj.parallel import STATES, Plan, hidden
@@ -176,8 +176,7 @@ class OnMesh:
         plain, step = Checkpoints(run.work / "checkpoints").latest(), checkpoints.latest()
         if plain is not None and plain[0] > (step or 0):
             host, progress.best, progress.score = load_state(plain[1], progress.tree())
-            lying = jax.tree.map(lambda array: array.sharding, progress.state)
-            progress.state = jax.tree.map(put, jax.tree.map(np.asarray, host), lying)
+            progress.state = put_like(host, progress.state)
             return plain[0]
         if step is None:
             return 0

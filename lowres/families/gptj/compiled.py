@@ -18,6 +18,7 @@ from threadpoolctl import ThreadpoolController
 from lowres.families.gptj.config import MATRICES, Config
 from lowres.families.gptj.layered import Arrays, Layered, rows_of
 from lowres.kernels.load import Missing, library
+from lowres.processor import cores
 
 LANES = 64
 """Outputs that the kernel works at together (int8_blocks.h)."""
@@ -40,8 +41,7 @@ def threads() -> int:
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     if asked.isdecimal() and int(asked) > 0:
         return int(asked)
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    return cores()
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,11 @@ def put(array: Any, sharding: NamedSharding, dtype: Any = None) -> Array:
     )
 
 
+def put_like(host: Any, lying: Any) -> Any:
+    """A tree of arrays as those of another tree lie."""
+    return jax.tree.map(lambda array, like: put(np.asarray(array), like.sharding), host, lying)
+
+
 def on_host(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Whole arrays in the memory of every host, one gathered at a time."""
     return {name: whole(array) for name, array in params.items()}

@@ -16,7 +16,7 @@ from lowres.errors import Stopped
 from lowres.families.gptj import attention
 from lowres.families.gptj.config import Config
 from lowres.families.gptj.data import Source, padded_batches
-from lowres.families.gptj.mesh import ROWS, any_host, make_mesh, on_host, placed, put, whole
+from lowres.families.gptj.mesh import ROWS, any_host, make_mesh, on_host, placed, put, put_like, whole
 from lowres.families.gptj.parallel import Measures, Plan, mesh_nats, mesh_step
 from lowres.families.gptj.saving import MeshCheckpoints, folder_of
 from lowres.families.gptj.speed import Speed, flops_a_token, said, tell_formula
@@ -139,8 +139,7 @@ def resumed(progress: Progress, checkpoints: MeshCheckpoints, rows: Source, run:
     plain, step = Checkpoints(run.work / "checkpoints").latest(), checkpoints.latest()
     if plain is not None and plain[0] > (step or 0):
         host, losses = load_state(plain[1], (progress.state, progress.losses))
-        lying = jax.tree.map(lambda array: array.sharding, progress.state)
-        progress.state, progress.losses = jax.tree.map(put, jax.tree.map(np.asarray, host), lying), losses
+        progress.state, progress.losses = put_like(host, progress.state), losses
         return plain[0]
     if step is None:
         return 0
