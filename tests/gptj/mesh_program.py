@@ -18,14 +18,14 @@ from lowres.errors import DataError, Stopped
 from lowres.families.gptj import class_mesh, finetune, mesh, mesh_train, parallel, train
 from lowres.families.gptj.classify import without_heads
 from lowres.families.gptj.config import Config
-from lowres.families.gptj.data import Rows
+from lowres.families.gptj.data import Rows, Stream
 from lowres.families.gptj.lora import joined, merged, parted
 from lowres.families.gptj.model import init
 from lowres.families.gptj.settings import Lora, TuneSpec
 
 CONFIG = Config(vocab_size=51, n_ctx=8, n_layer=2, n_embd=16, n_head=2, rotary_dim=4)
 BOS = 2
-ROWS = Rows(np.tile(np.arange(2, 40), 20), 8, 8, 7)
+ROWS = Rows(Stream(np.tile(np.arange(2, 40), 20), 8), 8, 7)
 
 
 def parity(out: Path) -> None:

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from lowres.families.gptj.data import PADDING, Rows, pack, rows_in_order, scored_windows
+from lowres.families.gptj.data import PADDING, Rows, Stream, pack, rows_in_order, scored_windows
 
 STREAM = np.arange(1000, dtype=np.uint16)
 
 
 def test_rows_are_runs_of_the_stream_and_cover_a_pass_once():
-    rows = Rows(STREAM, n_ctx=16, batch_size=1, seed=3)
+    rows = Rows(Stream(STREAM, n_ctx=16), batch_size=1, seed=3)
     epoch = np.concatenate([rows.batch(step) for step in range(rows.count)])
     assert epoch.shape == (rows.count, 17)
     assert (np.diff(epoch, axis=1) == 1).all()
@@ -17,7 +17,7 @@ def test_rows_are_runs_of_the_stream_and_cover_a_pass_once():
 
 
 def test_passes_differ_in_order_and_in_cuts():
-    rows = Rows(STREAM, n_ctx=16, batch_size=1, seed=3)
+    rows = Rows(Stream(STREAM, n_ctx=16), batch_size=1, seed=3)
     first, second = rows.batch(0)[0, 0], rows.batch(rows.count)[0, 0]
     assert first % 16 != second % 16
     orders = [[rows.batch(epoch * rows.count + i)[0, 0] // 16 for i in range(rows.count)] for epoch in (0, 1)]
@@ -25,14 +25,14 @@ def test_passes_differ_in_order_and_in_cuts():
 
 
 def test_a_batch_depends_on_the_seed_and_the_step_alone():
-    one, again = (Rows(STREAM, 16, 4, 3) for _ in range(2))
+    one, again = (Rows(Stream(STREAM, 16), 4, 3) for _ in range(2))
     for step in (40, 3, 0):  # backwards: nothing is remembered between steps
         np.testing.assert_array_equal(one.batch(step), again.batch(step))
-    assert (one.batch(0) != Rows(STREAM, 16, 4, 4).batch(0)).any()
+    assert (one.batch(0) != Rows(Stream(STREAM, 16), 4, 4).batch(0)).any()
 
 
 def test_a_stream_shorter_than_a_row_is_padded():
-    row = Rows(np.array([5, 6, 7]), n_ctx=8, batch_size=2, seed=0).batch(9)
+    row = Rows(Stream(np.array([5, 6, 7]), n_ctx=8), batch_size=2, seed=0).batch(9)
     assert row.tolist() == [[5, 6, 7] + [PADDING] * 6] * 2
 
 

@@ -10,14 +10,14 @@ from lowres.devices import Devices, Saving
 from lowres.errors import DataError, Stopped
 from lowres.families.gptj import mesh_train
 from lowres.families.gptj.config import Config
-from lowres.families.gptj.data import Rows
+from lowres.families.gptj.data import Rows, Stream
 from lowres.families.gptj.model import init
 from lowres.families.gptj.parallel import Measures
 from lowres.families.gptj.settings import TuneSpec
 from lowres.families.gptj.speed import flops_a_token, peak_of
 
 CONFIG = Config(vocab_size=50, n_ctx=8, n_layer=1, n_embd=16, n_head=2, rotary_dim=4)
-ROWS = Rows(np.tile(np.arange(2, 40), 20), 8, 8, 7)
+ROWS = Rows(Stream(np.tile(np.arange(2, 40), 20), 8), 8, 7)
 SPEC = TuneSpec(batch_size=8, epochs=1.0, lr=1e-2, seed=7, accumulate=2, dropout=0.1, moments="int8")
 
 
@@ -68,7 +68,7 @@ def test_it_learns_and_says_how(whole):
 
 def test_a_checkpoint_of_other_rows_is_refused(tmp_path):
     assert trained(tmp_path, stop_at=3) is None
-    other = Rows(np.tile(np.arange(2, 40), 21), 8, 8, 7)
+    other = Rows(Stream(np.tile(np.arange(2, 40), 21), 8), 8, 7)
     with pytest.raises(DataError, match="of other rows"):
         mesh_train.fit(
             init(CONFIG, 0),

@@ -7,12 +7,12 @@ import pytest
 
 from lowres.families.gptj import moments
 from lowres.families.gptj.config import Config
-from lowres.families.gptj.data import Rows
+from lowres.families.gptj.data import Rows, Stream
 from lowres.families.gptj.model import init
 from lowres.families.gptj.train import Hyper, State, applied, lm_loss, load_state, save_state
 
 CONFIG = Config(vocab_size=50, n_ctx=8, n_layer=1, n_embd=16, n_head=2, rotary_dim=4)
-ROWS = Rows(np.tile(np.arange(2, 40), 20), 8, 8, 7)
+ROWS = Rows(Stream(np.tile(np.arange(2, 40), 20), 8), 8, 7)
 HYPER = Hyper(0.1, 0.99, 1e-4, 0.0, True, "float32")
 
 

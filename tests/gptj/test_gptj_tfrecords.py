@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lowres.errors import DataError
-from lowres.families.gptj.tfrecords import RecordRows, masked_crc32c, record_files
+from lowres.families.gptj.data import Rows
+from lowres.families.gptj.tfrecords import Records, masked_crc32c, record_files
 
 ROWS = np.random.default_rng(0).integers(0, 50257, (6, 17)).astype(np.int32)
 
@@ -31,7 +32,8 @@ def record(data):
 
 def rows_of(path, **other):
     settings = {"n_ctx": 16, "batch_size": 2, "seed": 3, "vocab_size": 50257} | other
-    return RecordRows(record_files(path), **settings)
+    records = Records(record_files(path), settings["n_ctx"], settings["vocab_size"])
+    return Rows(records, settings["batch_size"], settings["seed"])
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from lowres.errors import NotFinite, Stopped
 from lowres.families.gptj import train
-from lowres.families.gptj.data import Rows
+from lowres.families.gptj.data import Rows, Stream
 from lowres.families.gptj.model import Config, hidden, init, logits
 from lowres.families.gptj.settings import PretrainSpec
 
@@ -81,14 +81,14 @@ def test_the_rate_rises_and_falls():
 
 def test_training_learns_the_stream(new_run):
     run = new_run()
-    params, loss = train.train_lm(init(CONFIG, 0), Rows(STREAM, 16, 8, 7), CONFIG, BOS, SPEC, run)
+    params, loss = train.train_lm(init(CONFIG, 0), Rows(Stream(STREAM, 16), 8, 7), CONFIG, BOS, SPEC, run)
     assert loss < np.log(50) - 1
-    seen = train.mean_nats(params, Rows(STREAM, 16, 8, 1).batch(0), CONFIG, BOS, 8)
+    seen = train.mean_nats(params, Rows(Stream(STREAM, 16), 8, 1).batch(0), CONFIG, BOS, 8)
     assert seen < np.log(50) - 1
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(new_run):
-    rows = Rows(STREAM, 16, 8, 7)
+    rows = Rows(Stream(STREAM, 16), 8, 7)
     whole, loss = train.train_lm(init(CONFIG, 0), rows, CONFIG, BOS, SPEC, new_run("whole"))
     steps = []
     stopped = new_run("stopped", on_progress=lambda done, *_: steps.append(done), stop_requested=lambda: len(steps) > 9)
@@ -106,4 +106,4 @@ def test_a_stopped_run_goes_on_to_the_same_weights(new_run):
 def test_a_loss_that_is_no_number_ends_training(new_run):
     broken = init(CONFIG, 0) | {"head_bias": np.full(50, np.nan, np.float32)}
     with pytest.raises(NotFinite, match="lower lr"):
-        train.train_lm(broken, Rows(STREAM, 16, 8, 7), CONFIG, BOS, SPEC, new_run())
+        train.train_lm(broken, Rows(Stream(STREAM, 16), 8, 7), CONFIG, BOS, SPEC, new_run())

@@ -15,8 +15,8 @@ SHORTEST = 32
 """Tokens of the smallest shape; shapes double up to the longest text, so few are compiled."""
 
 
-class Source(Protocol):
-    """Rows of tokens in an order that the seed gives, so that the step number alone says what a batch holds."""
+class Cut(Protocol):
+    """Rows that a pass reads once each."""
 
     @property
     def n_ctx(self) -> int:
@@ -24,44 +24,32 @@ class Source(Protocol):
         ...
 
     @property
-    def seed(self) -> int:
-        """Of the order, and of dropout."""
+    def count(self) -> int:
+        """Rows of a pass."""
         ...
 
-    def steps(self, epochs: float) -> int:
-        """Batches that make up so many passes, at least 1."""
-        ...
-
-    def batch(self, step: int) -> np.ndarray:
-        """(batch_size, n_ctx + 1) int32: the batch of a step; passes follow each other without a gap."""
-        ...
-
-    def cursor(self, step: int) -> dict[str, int]:
-        """Where the data are before a step, for a checkpoint: rows read, and what decides which came."""
-        ...
-
-    def step_at(self, cursor: Mapping[str, int]) -> int:
-        """The step that a cursor stands before. Raises DataError where it is one of other rows."""
+    def row(self, seed: int, epoch: int, index: int) -> np.ndarray:
+        """(n_ctx + 1,) int32: the row at a place of a pass, in the order that seed and pass give."""
         ...
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A stream of token ids as rows of n_ctx inputs and their next tokens.
+    """Rows in endless passes, in an order drawn from `seed`, so that the step number alone says what a batch holds."""
 
-    stream: (tokens,) of any integer type, memory-mapped or not. Every pass cuts it at another offset and reads the rows
-    in another order, both drawn from `seed`, so the step number alone says what a batch holds.
-    """
-
-    stream: Any
-    n_ctx: int
+    cut: Cut
     batch_size: int
     seed: int
 
     @property
+    def n_ctx(self) -> int:
+        """Tokens a row, less one."""
+        return self.cut.n_ctx
+
+    @property
     def count(self) -> int:
-        """Rows of a pass; 1, padded, where the stream is shorter than two rows."""
-        return max((len(self.stream) - self.n_ctx) // self.n_ctx, 1)
+        """Rows of a pass."""
+        return self.cut.count
 
     def steps(self, epochs: float) -> int:
         """Batches that make up so many passes, at least 1."""
@@ -69,7 +57,8 @@ class Rows:
 
     def batch(self, step: int) -> np.ndarray:
         """(batch_size, n_ctx + 1) int32: the batch of a step; passes follow each other without a gap."""
-        return np.stack([self._row(step * self.batch_size + place) for place in range(self.batch_size)])
+        places = range(step * self.batch_size, (step + 1) * self.batch_size)
+        return np.stack([self.cut.row(self.seed, *divmod(place, self.count)) for place in places])
 
     def cursor(self, step: int) -> dict[str, int]:
         """Where the data are before a step, for a checkpoint: rows read, and what decides which came."""
@@ -77,14 +66,32 @@ class Rows:
 
     def step_at(self, cursor: Mapping[str, int]) -> int:
         """The step that a cursor stands before. Raises DataError where it is one of other rows."""
-        return step_at(self, cursor)
+        step, left = divmod(cursor["rows_read"], self.batch_size)
+        if left or self.cursor(step) != dict(cursor):
+            raise DataError(f"the checkpoint is of other rows ({dict(cursor)}, now {self.cursor(step)}); remove it")
+        return step
 
-    def _row(self, place: int) -> np.ndarray:
-        """The row at a place of the endless sequence of passes."""
-        epoch, index = divmod(place, self.count)
-        offset, order = _pass(self.seed, epoch, self.count, self.n_ctx)
-        start = offset + int(order[index]) * self.n_ctx if len(self.stream) >= 2 * self.n_ctx else 0
-        return padded_row(self.stream[start : start + self.n_ctx + 1], self.n_ctx)
+
+@dataclass(frozen=True)
+class Stream:
+    """A stream of token ids, cut by every pass at another offset into n_ctx inputs and their next tokens.
+
+    tokens: (tokens,) of any integer type, memory-mapped or not.
+    """
+
+    tokens: Any
+    n_ctx: int
+
+    @property
+    def count(self) -> int:
+        """Rows of a pass; 1, padded, where the stream is shorter than two rows."""
+        return max((len(self.tokens) - self.n_ctx) // self.n_ctx, 1)
+
+    def row(self, seed: int, epoch: int, index: int) -> np.ndarray:
+        """(n_ctx + 1,) int32: the row at a place of a pass."""
+        offset, order = _pass(seed, epoch, self.count, self.n_ctx)
+        start = offset + int(order[index]) * self.n_ctx if len(self.tokens) >= 2 * self.n_ctx else 0
+        return padded_row(self.tokens[start : start + self.n_ctx + 1], self.n_ctx)
 
 
 @lru_cache(maxsize=8)
@@ -92,14 +99,6 @@ def _pass(seed: int, epoch: int, count: int, n_ctx: int) -> tuple[int, np.ndarra
     """(offset of the first row, order of the rows) of one pass."""
     generator = np.random.default_rng([seed, epoch])
     return int(generator.integers(n_ctx)), generator.permutation(count)
-
-
-def step_at(rows: Any, cursor: Mapping[str, int]) -> int:
-    """The step that a cursor of these rows stands before. Raises DataError where it is one of other rows."""
-    step, left = divmod(cursor["rows_read"], rows.batch_size)
-    if left or rows.cursor(step) != dict(cursor):
-        raise DataError(f"the checkpoint is of other rows ({dict(cursor)}, now {rows.cursor(step)}); remove it")
-    return step
 
 
 def padded_batches(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:

@@ -15,7 +15,7 @@ from lowres.artifacts import Run
 from lowres.errors import Stopped
 from lowres.families.gptj import attention
 from lowres.families.gptj.config import Config
-from lowres.families.gptj.data import Source, padded_batches
+from lowres.families.gptj.data import Rows, padded_batches
 from lowres.families.gptj.mesh import ROWS, any_host, make_mesh, on_host, placed, put, put_like, whole
 from lowres.families.gptj.parallel import Measures, Plan, mesh_nats, mesh_step
 from lowres.families.gptj.saving import MeshCheckpoints, folder_of
@@ -40,7 +40,7 @@ HostParams = Mapping[str, Any]
 
 def fit(
     params: HostParams,
-    rows: Source,
+    rows: Rows,
     config: Config,
     bos_id: int,
     settings: Any,
@@ -90,7 +90,7 @@ class Progress:
 
 def train_on_mesh(
     params: HostParams,
-    rows: Source,
+    rows: Rows,
     config: Config,
     bos_id: int,
     settings: Any,
@@ -134,7 +134,7 @@ def placed_rows(rows: np.ndarray, accumulate: int, mesh: jax.sharding.Mesh) -> j
     return put(rows.reshape(accumulate, -1, rows.shape[-1]), NamedSharding(mesh, P(None, ROWS, None)))
 
 
-def resumed(progress: Progress, checkpoints: MeshCheckpoints, rows: Source, run: Run) -> int:
+def resumed(progress: Progress, checkpoints: MeshCheckpoints, rows: Rows, run: Run) -> int:
     """Goes on from the newest checkpoint, also from one that a single device wrote. Returns the step it is at."""
     plain, step = Checkpoints(run.work / "checkpoints").latest(), checkpoints.latest()
     if plain is not None and plain[0] > (step or 0):

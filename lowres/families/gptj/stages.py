@@ -17,7 +17,7 @@ from lowres.families.gptj.checkpoints.opening import open_checkpoint
 from lowres.families.gptj.class_mesh import place_of
 from lowres.families.gptj.classify import GptjClassifier, Labelled, encode, train_head, without_heads
 from lowres.families.gptj.config import Config, shapes
-from lowres.families.gptj.data import Rows, Source, pack, rows_in_order, scored_windows
+from lowres.families.gptj.data import Rows, Stream, pack, rows_in_order, scored_windows
 from lowres.families.gptj.finetune import fine_tune
 from lowres.families.gptj.huggingface import load_lm, save_lm, write_lm
 from lowres.families.gptj.loading import load
@@ -28,7 +28,7 @@ from lowres.families.gptj.model import Params, count, init
 from lowres.families.gptj.peft import save_adapter
 from lowres.families.gptj.settings import AdaptSpec, ClassifierSpec, InitSpec, PretrainSpec, TuneSpec
 from lowres.families.gptj.spec import weights_name
-from lowres.families.gptj.tfrecords import RecordRows, record_files
+from lowres.families.gptj.tfrecords import Records, record_files
 from lowres.fingerprint import file_sha256
 from lowres.metrics.bits import HeldOutLoss, held_out_texts, text_sizes
 from lowres.tokenizers.base import Tokenizer, load_tokenizer
@@ -62,7 +62,7 @@ def _rows_of(stream: Any, n_ctx: int, spec: PretrainSpec | AdaptSpec) -> Rows:
     """The rows of a corpus's train split, packed. Raises DataError where it holds none."""
     if len(stream) < 2:
         raise DataError("the corpus's train split packs to fewer than 2 tokens; there is nothing to learn from")
-    return Rows(stream, n_ctx, spec.batch_size, spec.seed)
+    return Rows(Stream(stream, n_ctx), spec.batch_size, spec.seed)
 
 
 def describe(run: Run, config: Config, params: Mapping[str, Any], origin: str) -> None:
@@ -146,15 +146,16 @@ def adapt_lm(inputs: Mapping[str, Path], spec: AdaptSpec, run: Run) -> None:
     bytes_a_token = 0.0
     if spec.path is not None:
         files = _unchanged(spec)
-        rows = RecordRows(files, config.n_ctx, spec.batch_size, spec.seed, tokenizer.vocab_size)
+        rows = Rows(Records(files, config.n_ctx, tokenizer.vocab_size), spec.batch_size, spec.seed)
     elif "packed" in inputs:
         packing = Manifest.read(inputs["packed"]).facts
         bytes_a_token = packing["bytes"]["train"] / packing["tokens"]["train"]
         rows = _rows_of(PackedTokens(inputs["packed"]).tokens("train"), config.n_ctx, spec)
     else:
         texts = list(Corpus(inputs["corpus"]).texts("train"))
-        rows = _rows_of(pack(tokenizer.encode(texts), tokenizer.bos_id), config.n_ctx, spec)
-        bytes_a_token = text_sizes(texts)[0] / len(rows.stream)
+        stream = pack(tokenizer.encode(texts), tokenizer.bos_id)
+        rows = _rows_of(stream, config.n_ctx, spec)
+        bytes_a_token = text_sizes(texts)[0] / len(stream)
     describe(
         run, config, params, "trained weights, trained further on " + ("rows of others" if spec.path else "the corpus")
     )
@@ -179,12 +180,12 @@ def tune_lm(inputs: Mapping[str, Path], spec: TuneSpec, run: Run) -> None:
     documents = Subset(inputs["subset"]).documents(task, "train") if "subset" in inputs else task.split("train")
     texts = [document.text for document in documents]
     stream = pack(tokenizer.encode(texts), tokenizer.bos_id)
-    _go_on(params, config, tokenizer, Rows(stream, config.n_ctx, spec.batch_size, spec.seed), spec, run)
+    _go_on(params, config, tokenizer, Rows(Stream(stream, config.n_ctx), spec.batch_size, spec.seed), spec, run)
     run.note(bytes_seen=round(run.facts["tokens_seen"] * text_sizes(texts)[0] / len(stream)))
 
 
 def _go_on(
-    params: Params, config: Config, tokenizer: Tokenizer, rows: Source, spec: AdaptSpec | TuneSpec, run: Run
+    params: Params, config: Config, tokenizer: Tokenizer, rows: Rows, spec: AdaptSpec | TuneSpec, run: Run
 ) -> None:
     """Trains a language model, or an adapter that is added to it, and writes what comes out."""
     alone = isinstance(spec, AdaptSpec) and spec.embeddings_only

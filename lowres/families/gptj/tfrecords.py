@@ -6,7 +6,7 @@ are a protobuf Example whose feature `text` is a list of int64.
 
 import mmap
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from lowres.errors import DataError
-from lowres.families.gptj.data import step_at
 
 _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
@@ -50,17 +49,14 @@ def _beside(index: Path, line: str) -> Path:
 
 
 @dataclass(frozen=True)
-class RecordRows:
-    """The rows of some .tfrecords: data.Rows over rows that were cut before.
+class Records:
+    """The rows of some .tfrecords, cut before (a data.Cut). Every pass reads them in another order.
 
-    Every pass reads them in another order, drawn from `seed`; the step number alone says what a batch holds. A record
-    is checked when it is read. Raises DataError, with the file and the place, where one is broken.
+    A record is checked when it is read. Raises DataError, with the file and the place, where one is broken.
     """
 
     files: tuple[Path, ...]
     n_ctx: int
-    batch_size: int
-    seed: int
     vocab_size: int
 
     @cached_property
@@ -75,25 +71,9 @@ class RecordRows:
         """Rows of a pass."""
         return len(self._places)
 
-    def steps(self, epochs: float) -> int:
-        """Batches that make up so many passes, at least 1."""
-        return max(round(epochs * self.count / self.batch_size), 1)
-
-    def batch(self, step: int) -> np.ndarray:
-        """(batch_size, n_ctx + 1) int32: the batch of a step; passes follow each other without a gap."""
-        return np.stack([self._row(step * self.batch_size + place) for place in range(self.batch_size)])
-
-    def cursor(self, step: int) -> dict[str, int]:
-        """As data.Rows.cursor."""
-        return {"rows_read": step * self.batch_size, "rows_a_pass": self.count, "seed": self.seed}
-
-    def step_at(self, cursor: Mapping[str, int]) -> int:
-        """As data.Rows.step_at."""
-        return step_at(self, cursor)
-
-    def _row(self, place: int) -> np.ndarray:
-        epoch, index = divmod(place, self.count)
-        number, offset = self._places[_order(self.seed, epoch, self.count)[index]]
+    def row(self, seed: int, epoch: int, index: int) -> np.ndarray:
+        """(n_ctx + 1,) int32: the row at a place of a pass."""
+        number, offset = self._places[_order(seed, epoch, self.count)[index]]
         path = self.files[number]
         with path.open("rb") as file:
             file.seek(int(offset))

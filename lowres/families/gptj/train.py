@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from lowres.artifacts import Run
 from lowres.errors import NotFinite, Stopped
-from lowres.families.gptj.data import Source
+from lowres.families.gptj.data import Rows
 from lowres.families.gptj.lora import ADAPTER, joined, scale_of
 from lowres.families.gptj.model import MATRICES, Config, Params, head_matrix, hidden, logits
 from lowres.families.gptj.moments import scale_by_adam_in_8_bits
@@ -204,7 +204,7 @@ def applied(state: State, gradients: Params, rates: dict[str, Array], chain: opt
 
 
 def train_lm(
-    params: Params, rows: Source, config: Config, bos_id: int, settings: Any, run: Run, frozen: Params | None = None
+    params: Params, rows: Rows, config: Config, bos_id: int, settings: Any, run: Run, frozen: Params | None = None
 ) -> tuple[Params, float]:
     """Trains for settings.epochs passes. Returns the weights and the mean loss of the last tenth of the steps, in nats.
 
