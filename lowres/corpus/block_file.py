@@ -5,6 +5,7 @@ the build itself holds some thirty bytes.
 """
 
 import json
+import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,13 +107,18 @@ class BlockFile:
 
         (n,) uint32, counted from the partition's beginning, and (candidates,) int64.
         """
-        lengths = np.frombuffer(self._section(_LENGTHS), dtype=np.uint32)
-        candidates = (self.edges[_CANDIDATES + 1] - self.edges[_CANDIDATES]) // CANDIDATE.itemsize
-        wide = lengths.reshape(candidates, -1) if candidates else np.zeros((0, partition + 1), dtype=np.uint32)
-        ends = 4 * np.cumsum(wide.sum(axis=0, dtype=np.int64))
-        start = self.edges[_PLACES] + (int(ends[partition - 1]) if partition else 0)
-        raw = self._bytes(start, self.edges[_PLACES] + int(ends[partition]))
-        return np.frombuffer(raw, dtype=np.uint32), wide[:, partition].astype(np.int64)
+        file = os.open(self.path, os.O_RDONLY)  # read by several passes for each partition: a file object costs more
+        try:
+            start = self.edges[_LENGTHS]
+            lengths = np.frombuffer(os.pread(file, self.edges[_LENGTHS + 1] - start, start), dtype=np.uint32)
+            candidates = (self.edges[_CANDIDATES + 1] - self.edges[_CANDIDATES]) // CANDIDATE.itemsize
+            wide = lengths.reshape(candidates, -1) if candidates else np.zeros((0, partition + 1), dtype=np.uint32)
+            before = 4 * int(wide[:, :partition].sum(dtype=np.int64))
+            here = wide[:, partition].astype(np.int64)
+            raw = os.pread(file, 4 * int(here.sum()), self.edges[_PLACES] + before)
+        finally:
+            os.close(file)
+        return np.frombuffer(raw, dtype=np.uint32), here
 
     def signatures(self) -> np.ndarray:
         """The signatures of its candidates, where they were wanted: (candidates, 128) uint32."""

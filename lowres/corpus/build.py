@@ -18,11 +18,12 @@ from lowres.corpus.blocks import extracted
 from lowres.corpus.candidates import Candidates
 from lowres.corpus.dump import Head, read_head
 from lowres.corpus.extract import Extraction, SourceFile, Unaligned
-from lowres.corpus.filters import REASONS, Disambiguation, Funnel, auto_min_bytes, table_bits
+from lowres.corpus.filters import REASONS, Disambiguation, Funnel, auto_min_bytes
 from lowres.corpus.identify import foreign, identifier_for, sample_of_corpus, stride
 from lowres.corpus.languages import same_language
 from lowres.corpus.near import near_duplicate_groups
 from lowres.corpus.spec import CorpusSpec, Splits
+from lowres.corpus.stubs import table_bits
 from lowres.corpus.wikitext import FORMULA
 from lowres.errors import DataError
 
@@ -50,7 +51,7 @@ def build_corpus(inputs: Mapping[str, Path], spec: CorpusSpec, run: Run) -> None
         except Unaligned:
             funnel = Funnel()
             candidates = _read(job, spec, run, funnel, whole=True)
-        kept, min_bytes = _filter(candidates, spec, job.bits, funnel)
+        kept, min_bytes = _filter(candidates, spec, job.bits, funnel, run.threads)
         kept = _without(_foreign(candidates, kept, spec, inputs, run), "other_language", candidates, kept, funnel)
         kept = _without(_repeated(candidates, kept, spec, job.folder), "near_duplicate", candidates, kept, funnel)
         if not len(kept):
@@ -128,7 +129,7 @@ def _reasons(block: BlockFile, pages: np.ndarray, disambiguation: Disambiguation
     return reasons
 
 
-def _filter(found: Candidates, spec: CorpusSpec, bits: int, funnel: Funnel) -> tuple[np.ndarray, int]:
+def _filter(found: Candidates, spec: CorpusSpec, bits: int, funnel: Funnel, threads: int) -> tuple[np.ndarray, int]:
     """Places of the candidates that stay, in the source's order, and the least size that was asked of them."""
     repeated = found.repeated & spec.filters.duplicates
     funnel.leave_out("duplicate", found.ids[repeated])
@@ -136,7 +137,7 @@ def _filter(found: Candidates, spec: CorpusSpec, bits: int, funnel: Funnel) -> t
     wanted = spec.filters.min_bytes
     min_bytes = auto_min_bytes(articles) if wanted == "auto" else wanted
     # A text that stands four times over is a duplicate, not a stub: its 5-grams count once.
-    stubs = found.stubs(~found.repeated, bits) if bits else np.zeros(len(found), dtype=bool)
+    stubs = found.stubs(~found.repeated, bits, threads) if bits else np.zeros(len(found), dtype=bool)
     reasons = {
         "disambiguation": found.disambiguation,
         "too_short": found.sizes < min_bytes,

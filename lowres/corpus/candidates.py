@@ -3,12 +3,14 @@
 import os
 from array import array
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from threading import Lock
 
 import numpy as np
 
 from lowres.corpus.block_file import PARTITION_BITS, BlockFile, partitions
-from lowres.corpus.filters import ShingleCounts
+from lowres.corpus.stubs import helping, shingle_counts
 
 _TYPES = {"ids": "q", "sizes": "I", "title_sizes": "I", "block": "I", "number": "I", "at": "q", "fitting": "b"}
 
@@ -72,25 +74,29 @@ class Candidates:
             marked = [not marking.isdisjoint(used[number]) for number in self.number[start:stop]]
             self.disambiguation[start:stop] = marked
 
-    def stubs(self, counted: np.ndarray, bits: int) -> np.ndarray:
-        """(n,) bool: which are template-made (see `ShingleCounts`). counted: (n,) bool, of whom 5-grams count.
+    def stubs(self, counted: np.ndarray, bits: int, threads: int) -> np.ndarray:
+        """(n,) bool: which are template-made (see `lowres.corpus.stubs`). counted: (n,) bool, of whom 5-grams count.
 
-        The table of 2**bits counters is gone through in partitions of 8 MiB.
+        The table of 2**bits counters is gone through in partitions of 8 MiB, each thread with one of its own.
         """
         total, common = np.zeros(len(self), dtype=np.int64), np.zeros(len(self), dtype=np.int64)
-        for partition in range(partitions(bits)):
-            self._count(counted, bits, partition, total, common)
-        return 2 * common > total
+        adding = Lock()
 
-    def _count(self, counted: np.ndarray, bits: int, partition: int, total: np.ndarray, common: np.ndarray) -> None:
-        """Adds to (n,) each: how many 5-grams of each candidate are in a partition, and how many of them are common."""
-        counts = ShingleCounts(min(bits, PARTITION_BITS))
-        for block, start, stop in self._by_block():
-            counts.add(*self._places(block, partition, start, stop, counted))
-        for block, start, stop in self._by_block():
-            places, lengths = self._places(block, partition, start, stop, counted)
-            total[start:stop] += lengths
-            common[start:stop] += counts.common(places, lengths)
+        def count(partition: int) -> None:
+            counts = shingle_counts(min(bits, PARTITION_BITS))
+            for block, start, stop in self._by_block():
+                counts.add(*self._places(block, partition, start, stop, counted))
+            for block, start, stop in self._by_block():
+                places, lengths = self._places(block, partition, start, stop, counted)
+                found = counts.common(places, lengths)
+                with adding:
+                    total[start:stop] += lengths
+                    common[start:stop] += found
+
+        with ThreadPoolExecutor(helping(threads)) as pool:
+            for done in [pool.submit(count, partition) for partition in range(partitions(bits))]:
+                done.result()
+        return 2 * common > total
 
     def _places(
         self, block: BlockFile, partition: int, start: int, stop: int, counted: np.ndarray

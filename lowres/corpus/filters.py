@@ -1,4 +1,4 @@
-"""Which pages are no documents: disambiguation pages, template-made stubs; and the count of all that was left out."""
+"""Which pages are no documents: disambiguation pages, short ones; and the count of all that was left out."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -168,41 +168,7 @@ class Disambiguation:
         return frozenset(self._known | {name for name, target in self._redirects.items() if target in self._known})
 
 
-# --- template-made stubs ---------------------------------------------------------------------------------------------
-
-_COMMON = 4
-_PAGES_A_STEP = 255 - _COMMON  # so many more than four fit into a byte
-
-
-class ShingleCounts:
-    """In how many pages each digit-masked word 5-gram stands, counted to four and no further.
-
-    A table of 2**bits one-byte counters indexed by a hash. Two 5-grams that share a counter count as one: with as many
-    counters as 5-grams, two in a hundred rare ones pass for common, far from the half that makes a stub.
-    """
-
-    def __init__(self, bits: int):
-        self._counts = np.zeros(1 << bits, dtype=np.uint8)
-
-    def add(self, places: np.ndarray, lengths: np.ndarray) -> None:
-        """Counts the 5-grams of several pages, end to end. lengths: (pages,) how many each has, each of them once."""
-        ends = np.cumsum(lengths)
-        for first in range(0, len(lengths), _PAGES_A_STEP):
-            last = min(first + _PAGES_A_STEP, len(lengths)) - 1
-            step = places[ends[first] - lengths[first] : ends[last]]
-            np.add.at(self._counts, step, np.uint8(1))
-            self._counts[step[self._counts.take(step) > _COMMON]] = _COMMON
-
-    def common(self, places: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """(pages,) int64: how many 5-grams of each page stand in four or more pages."""
-        found = np.concatenate([[0], np.cumsum(self._counts.take(places) >= _COMMON)])
-        ends = np.cumsum(lengths)
-        return found[ends] - found[ends - lengths]
-
-
-def table_bits(source_bytes: int) -> int:
-    """log2 of the counters for a raw file of so many bytes: two a byte, from 2**20 to 2**28."""
-    return min(28, max(20, (2 * source_bytes).bit_length()))
+# --- size -------------------------------------------------------------------------------------------------------------
 
 
 def auto_min_bytes(sizes: np.ndarray | Sequence[int]) -> int:

@@ -139,8 +139,8 @@ def _decompressed(raw: IO[bytes], length: int, most: int) -> Iterator[bytes]:
     return pieces
 
 
-def _pieces(raw: IO[bytes], length: int) -> Iterator[bytes]:
-    while length > 0 and (piece := raw.read(min(CHUNK, length))):
+def _pieces(raw: IO[bytes], length: int, most: int = CHUNK) -> Iterator[bytes]:
+    while length > 0 and (piece := raw.read(min(most, length))):
         length -= len(piece)
         yield piece
 
@@ -148,8 +148,12 @@ def _pieces(raw: IO[bytes], length: int) -> Iterator[bytes]:
 def _bz2_streams(raw: IO[bytes], length: int, most: int) -> Iterator[bytes]:
     """Streams of bz2. rapidgzip decodes them 1.3 times as fast as the standard library.
 
-    Where it finds a fault, the standard library starts anew: it gives what stands before the fault, and says which.
+    Where it finds a fault, the standard library starts anew: it gives what stands before the fault, and says which. Who
+    asks for little has it from the standard library, for rapidgzip takes 30 ms to begin.
     """
+    if most < CHUNK:
+        yield from _streams(_pieces(raw, length, most), bz2.BZ2Decompressor, b"BZh", most)
+        return
     start, given = raw.tell(), 0
     try:
         for data in _fast_bz2(raw, length, most):
@@ -189,7 +193,7 @@ def _ends_a_stream(tail: bytes) -> bool:
     return any((bits >> 32 + padding) & (1 << 48) - 1 == _BZ2_END for padding in range(8))
 
 
-def _streams(pieces: Iterator[bytes], new: Any, magic: bytes) -> Iterator[bytes]:
+def _streams(pieces: Iterator[bytes], new: Any, magic: bytes, most: int = CHUNK) -> Iterator[bytes]:
     """Streams of a compressor, one behind the other. What follows the last one must be zeros (padding)."""
     decompressor, left = new(), b""
     for piece in pieces:
@@ -204,7 +208,7 @@ def _streams(pieces: Iterator[bytes], new: Any, magic: bytes) -> Iterator[bytes]
                     left = b""
                     break
                 decompressor = new()
-            data = decompressor.decompress(left, CHUNK)
+            data = decompressor.decompress(left, most)
             left = decompressor.unused_data if decompressor.eof else b""
             if data:
                 yield data

@@ -26,6 +26,7 @@ from lowres.text.normalise import Normalisation
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_TO_STOP = 20.0
+_LOOKED_AT = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _of_files(path: Path, language: str | None, allow_truncated: bool, settings:
 def _format(path: Path) -> Literal["mediawiki", "jsonl", "parquet", "text"]:
     """mediawiki, jsonl, parquet or text, as the first bytes say; a name tells nothing."""
     with Source(path) as source:
-        begun = next(source.chunks(), b"")[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
+        begun = next(source.chunks(_LOOKED_AT), b"")[:_LOOKED_AT].removeprefix(b"\xef\xbb\xbf").lstrip()
     if path.name.endswith(("index.txt", "index.txt.bz2")):
         raise DataError(f"{path}: it is the index of a dump; name the dump itself, no index is needed")
     if begun.startswith(b"PAR1"):

@@ -1,5 +1,6 @@
 /* Every kernel for every kind of numbers; see arithmetic.h. Built by build.py. */
 #include "arithmetic.h"
+#include "shingles.h"
 
 static inline uint32_t bits_of_float(float x) {
   uint32_t bits;

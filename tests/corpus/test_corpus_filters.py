@@ -4,22 +4,12 @@ from lowres.corpus.dump import Page
 from lowres.corpus.filters import (
     Disambiguation,
     Funnel,
-    ShingleCounts,
     auto_min_bytes,
-    table_bits,
     templates_of,
     title_suffix,
     told_by,
 )
 from lowres.corpus.namespaces import Namespaces
-from lowres.text.shingles import places
-
-
-def hashed(*texts: str) -> tuple[np.ndarray, np.ndarray]:
-    """The 5-grams of texts, end to end, and how many each has."""
-    each = places(texts, 20)
-    return np.concatenate(each), np.array(list(map(len, each)))
-
 
 LTG = Namespaces({0: "", 8: "MediaWiki", 10: "Taiss"})
 
@@ -63,44 +53,8 @@ def test_the_dump_tells_its_own_disambiguation_templates():
     assert told == [True, True, False, True]
 
 
-def test_shingles_common_to_four_pages_make_a_stub():
-    counts = ShingleCounts(20)
-    pages = [f"Xã {name} là một xã thuộc huyện Bình Lục, có diện tích {n} km² và {n * 7} người." for n, name in
-             enumerate(("An", "Bình", "Cát", "Đông"), 3)]  # fmt: skip
-    article = "Sông chảy qua nhiều tỉnh, mang phù sa bồi đắp cho đồng bằng rộng lớn ở hạ lưu."
-    counts.add(*hashed(*pages[:3]))
-    assert counts.common(*hashed(pages[0])).tolist() == [0]
-    others = hashed(pages[3], article, "ba từ thôi")
-    counts.add(*others)
-    assert 2 * counts.common(*hashed(pages[0]))[0] > hashed(pages[0])[1][0]
-    common = counts.common(*others)
-    assert 2 * common[0] > others[1][0]
-    assert common[1:].tolist() == [0, 0]
-
-
-def test_counters_hold_however_many_pages_are_counted_at_once():
-    counts = ShingleCounts(20)
-    every, lengths = hashed(*["một hai ba bốn năm"] * 3000, "sáu bảy tám chín mười")
-    counts.add(every, lengths)
-    counts.add(every, lengths)
-    assert counts.common(every, lengths).tolist() == [1] * 3000 + [0]
-    assert counts.common(every[:0], lengths[:0]).tolist() == []
-
-
-def test_a_page_counts_its_repeated_shingle_once():
-    counts = ShingleCounts(20)
-    repeated = hashed("một hai ba bốn năm " * 9)
-    counts.add(*repeated)
-    assert counts.common(*repeated).tolist() == [0]
-    assert repeated[1].tolist() == [5]
-
-
 def test_auto_min_bytes_is_the_tenth_percentile_between_bounds():
     assert auto_min_bytes(range(1, 2001)) == 201
     assert auto_min_bytes([5] * 100) == 100
     assert auto_min_bytes([9000] * 10) == 500
     assert auto_min_bytes([]) == 100
-
-
-def test_the_table_grows_with_the_source_up_to_256_mib():
-    assert [table_bits(size) for size in (0, 10**6, 10**8, 10**11)] == [20, 21, 28, 28]
