@@ -33,11 +33,11 @@ from rounds import in_turn
 
 from lowres.experiment.local import worker_environment
 from lowres.experiment.results import processor_name
-from lowres.families.gptj import layered
 from lowres.families.gptj.checkpoints.configuration import hf_config
 from lowres.families.gptj.checkpoints.loading import tensor_reader
 from lowres.families.gptj.config import Config
-from lowres.families.gptj.generate import Generator, Reading, Sampling
+from lowres.families.gptj.generate import Generator, Sampling, layered_reading
+from lowres.families.gptj.layered import Layered
 from lowres.families.gptj.model import count, init, layers_of
 from lowres.families.gptj.speed import flops_a_token
 from lowres.families.gptj.train import HEAD_ROWS, Hyper, State, lm_step, optimiser
@@ -188,12 +188,17 @@ def prompts(sizes: Sizes, rows: int) -> list[list[int]]:
 
 def own_text(sizes: Sizes, params: dict[str, Any]) -> Callable[[int], list[list[int]]]:
     """rows -> ids, `new` of them."""
-    layers, ends = layers_of(params), {name: jnp.asarray(array) for name, array in params.items() if name != "wte"}
-    ends = {name: array for name, array in ends.items() if name not in layers} | {"wte": params["wte"]}
-    apart = [{name: jnp.asarray(array[n]) for name, array in layers.items()} for n in range(sizes.config.n_layer)]
-    reading = Reading(layered.empty_cache, layered.read_on)  # as generate.load takes it on a CPU
+    keep, reading = layered_reading(int8=False, offload=None)  # as generate.load takes it
+    several = layers_of(params)
+    ends: dict[str, Any] = {}
+    for name in params.keys() - several.keys():
+        ends |= keep(name, {name: np.asarray(params[name])})
+    apart: list[dict[str, Any]] = [{} for _ in range(sizes.config.n_layer)]
+    for name, array in several.items():
+        for n, layer in enumerate(apart):
+            layer.update(keep(name, {name: np.asarray(array[n])}))
     vocabulary: Any = Ids(sizes.config.vocab_size)
-    generator = Generator(layered.Layered(ends, tuple(apart)), sizes.config, vocabulary, reading)
+    generator = Generator(Layered(ends, tuple(apart)), sizes.config, vocabulary, reading)
     greedy = Sampling(temperature=0.0)
     return lambda rows: generator.continuations(prompts(sizes, rows), sizes.new, greedy, [0] * rows)
 

@@ -28,7 +28,17 @@ static inline uint64_t bits_of_double(double x) {
 #include "softmax.h"
 #include "weight_drop.h"
 #include "int8.h"
-#include "int8_blocks.h"
+#include "gptj.h"
+#define CODE int8_t
+#define OF_CODES(function) function##_int8
+#include "lanes.h"
+#undef CODE
+#undef OF_CODES
+#define CODE float
+#define OF_CODES(function) function##_float32
+#include "lanes.h"
+#undef CODE
+#undef OF_CODES
 #undef KIND
 #undef REAL
 #undef WIDEN

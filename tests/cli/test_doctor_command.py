@@ -7,7 +7,15 @@ import pytest
 from lowres.doctor import ask
 
 NAMES = ("lowres", "libraries", "processor", "cores", "threads", "memory", "store", "accelerator", "torch devices")
-NAMES += ("C compiler", "ULMFiT kernels", "CUDA kernels", "float32 products", "bfloat16", "jax devices", "8-bit GPT-J")
+NAMES += (
+    "C compiler",
+    "ULMFiT kernels",
+    "CUDA kernels",
+    "float32 products",
+    "bfloat16",
+    "jax devices",
+    "GPT-J writing",
+)
 
 
 @pytest.fixture(scope="module")

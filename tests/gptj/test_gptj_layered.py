@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lowres.cli import app
-from lowres.families.gptj import compiled, generate, huggingface, int8, layered
+from lowres.families.gptj import compiled, generate, huggingface, int8, lanes, layered
 from lowres.families.gptj.checkpoints.loading import tensor_reader
 from lowres.families.gptj.checkpoints.names import slots
 from lowres.families.gptj.checkpoints.writing import Planned, write_weights
@@ -65,13 +65,13 @@ def whole_scores(folder):
 @pytest.fixture
 def kernel(built_kernels):
     """The compiled kernel, built where an installation has not done so."""
-    compiled.kernel.cache_clear()
-    assert not isinstance(compiled.kernel(), Missing)
+    lanes.kernels.cache_clear()
+    assert not isinstance(lanes.kernels(), Missing)
 
 
 @pytest.fixture
 def without_kernel(monkeypatch):
-    monkeypatch.setattr(compiled, "kernel", lambda: Missing("no C compiler"))
+    monkeypatch.setattr(lanes, "kernels", lambda: Missing("no C compiler"))
 
 
 @pytest.mark.parametrize("bits", [True, False])
@@ -108,16 +108,16 @@ def test_a_product_is_that_of_the_dequantised_matrix_for_any_threads(kernel, mon
     x, matrix = draw.normal(size=(rows, inputs)).astype(np.float32), draw.normal(size=(inputs, outputs))
     matrix[:, 0] = 0
     codes, scales = int8.quantised(matrix)
-    packed = compiled.Packed.of(codes, scales)
+    packed = lanes.Packed.of(codes, scales)
     want = x.astype(np.float64) @ np.asarray(int8.dequantised(codes, scales, jnp.float32), np.float64)
-    monkeypatch.setattr(compiled, "_ALONE", 0)
+    monkeypatch.setattr(lanes, "ALONE", 0)
     found = []
     for threads in ("1", "3"):
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
-        found.append(compiled.product(x, packed))
+        found.append(lanes.products([(x, packed)])[0])
     np.testing.assert_allclose(found[0], want, atol=1e-5)
     assert (found[0] == found[1]).all() and (found[0][:, 0] == 0).all()
-    alone = np.concatenate([compiled.product(row[None], packed) for row in x])
+    alone = np.concatenate([lanes.products([(row[None], packed)])[0] for row in x])
     assert (alone == found[0]).all(), "a row does not depend on its company"
 
 

@@ -12,8 +12,11 @@ def abilities() -> list[tuple[str, str]]:
     """(name, what was found), a line each."""
     counts = Counter(f"{device.platform} ({device.device_kind})" for device in jax.devices())
     found = library()
-    eight = f"none, XLA is used: {found.why}" if isinstance(found, Missing) else f"compiled for {found.level}"
-    return [("jax devices", ", ".join(f"{count} x {kind}" for kind, count in counts.items())), ("8-bit GPT-J", eight)]
+    kernels = f"none, XLA is used: {found.why}" if isinstance(found, Missing) else f"compiled for {found.level}"
+    return [
+        ("jax devices", ", ".join(f"{count} x {kind}" for kind, count in counts.items())),
+        ("GPT-J writing", kernels),
+    ]
 
 
 if __name__ == "__main__":

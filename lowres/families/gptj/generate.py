@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from lowres.errors import DataError
-from lowres.families.gptj import cache, compiled, layered
+from lowres.families.gptj import cache, compiled, lanes, layered
 from lowres.families.gptj.checkpoints.convert import raise_faults
 from lowres.families.gptj.checkpoints.loading import arrays_of
 from lowres.families.gptj.checkpoints.opening import open_checkpoint
@@ -205,16 +205,16 @@ def load_any(
     if not int8 and offload is None and not _on_cpu():
         arrays = arrays_of(found.tensors, found.config, source)
         return Generator({name: jnp.asarray(array) for name, array in arrays.items()}, found.config, tokenizer)
-    keep, reading = _layered_reading(int8, offload)
+    keep, reading = layered_reading(int8, offload)
     return Generator(load_layered(found.tensors, found.config, source, int8, keep), found.config, tokenizer, reading)
 
 
-def _layered_reading(int8: bool, offload: str | None) -> tuple[Callable[[str, Arrays], Arrays], Reading]:
-    """(where arrays of layers are kept, how they are read with): 8 bits by the compiled kernel on a CPU that has it."""
+def layered_reading(int8: bool, offload: str | None) -> tuple[Callable[[str, Arrays], Arrays], Reading]:
+    """(where arrays of layers are kept, how they are read with): by the compiled kernels on a CPU that has them."""
     on_device = Reading(layered.empty_cache, layered.read_on)
     if offload is not None:
         return layered.keep_on_host, on_device
-    if int8 and _on_cpu() and not isinstance(compiled.kernel(), Missing):
+    if _on_cpu() and not isinstance(lanes.kernels(), Missing):
         return compiled.keep, Reading(compiled.empty_cache, compiled.read_on)
     return layered.keep_on_device if int8 else layered.keep_wide, on_device
 
