@@ -1,4 +1,4 @@
-"""Layers read one after another: in 8 bits by the compiled kernel, and from the host's memory."""
+"""Layers read one after another: by the compiled kernels, and from the host's memory."""
 
 import math
 import tracemalloc
@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lowres.cli import app
-from lowres.families.gptj import compiled, generate, huggingface, int8, lanes, layered
+from lowres.families.gptj import compiled, generate, huggingface, int8, lanes, layered, model
 from lowres.families.gptj.checkpoints.loading import tensor_reader
 from lowres.families.gptj.checkpoints.names import slots
 from lowres.families.gptj.checkpoints.writing import Planned, write_weights
@@ -88,41 +88,65 @@ def test_layers_are_kept_on_the_host_as_they_are_stored(folder):
     assert params.layers[0]["fc_in_bias"].dtype == np.float32 and "wte_int8" not in params.ends
 
 
-def test_eight_bits_without_a_compiler_are_the_whole_too(folder, whole_scores, without_kernel):
-    plain = generate.load_any(str(folder), int8=True)
+@pytest.mark.parametrize("bits", [True, False])
+def test_without_a_compiler_the_scores_are_those_of_the_whole_too(folder, whole_scores, without_kernel, bits):
+    plain = generate.load_any(str(folder), int8=bits)
     assert plain.reading.read_on is layered.read_on
-    np.testing.assert_allclose(scores_of(plain), whole_scores[True], atol=2e-6 * np.abs(whole_scores[True]).max())
+    np.testing.assert_allclose(scores_of(plain), whole_scores[bits], atol=2e-6 * np.abs(whole_scores[bits]).max())
 
 
-def test_the_kernel_gives_the_scores_of_the_whole(folder, whole_scores, kernel):
-    fast = generate.load_any(str(folder), int8=True)
+@pytest.mark.parametrize("bits", [True, False])
+def test_the_kernels_give_the_scores_of_the_whole(folder, whole_scores, kernel, bits):
+    fast = generate.load_any(str(folder), int8=bits)
     assert fast.reading.read_on is compiled.read_on
-    want = whole_scores[True]
+    want = whole_scores[bits]
     np.testing.assert_allclose(scores_of(fast), want, atol=2e-6 * np.abs(want).max())
-    assert np.abs(want - whole_scores[False]).max() > 1e-3 * np.abs(want).max() > 1e-3, "rounding is seen"
+    assert np.abs(want - whole_scores[not bits]).max() > 1e-3 * np.abs(want).max() > 1e-3, "rounding is seen"
 
 
+@pytest.mark.parametrize("bits", [True, False])
 @pytest.mark.parametrize(("rows", "inputs", "outputs"), [(1, 64, 1), (3, 128, 65), (9, 48, 200)])
-def test_a_product_is_that_of_the_dequantised_matrix_for_any_threads(kernel, monkeypatch, rows, inputs, outputs):
+def test_a_product_is_that_of_the_matrix_for_any_threads(kernel, monkeypatch, rows, inputs, outputs, bits):
     draw = np.random.default_rng(rows)
     x, matrix = draw.normal(size=(rows, inputs)).astype(np.float32), draw.normal(size=(inputs, outputs))
     matrix[:, 0] = 0
     codes, scales = int8.quantised(matrix)
-    packed = lanes.Packed.of(codes, scales)
-    want = x.astype(np.float64) @ np.asarray(int8.dequantised(codes, scales, jnp.float32), np.float64)
+    packed = lanes.Packed.of(codes, scales) if bits else lanes.Packed.of(matrix)
+    used = int8.dequantised(codes, scales, jnp.float32) if bits else matrix.astype(np.float32)
+    want = x.astype(np.float64) @ np.asarray(used, np.float64)
     monkeypatch.setattr(lanes, "ALONE", 0)
     found = []
     for threads in ("1", "3"):
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
-        found.append(lanes.products([(x, packed)])[0])
+        found.append(lanes.products([(x, packed), (x, packed)])[1])
     np.testing.assert_allclose(found[0], want, atol=1e-5)
     assert (found[0] == found[1]).all() and (found[0][:, 0] == 0).all()
     alone = np.concatenate([lanes.products([(row[None], packed)])[0] for row in x])
     assert (alone == found[0]).all(), "a row does not depend on its company"
 
 
-def test_a_row_read_by_the_kernel_does_not_depend_on_its_company(folder, kernel):
-    fast = generate.load_any(str(folder), int8=True)
+@pytest.mark.parametrize("size", [8, 20, 64])
+def test_attention_is_that_of_the_model_over_many_keys_and_any_threads(kernel, monkeypatch, size):
+    heads, room, lengths = 2, 200, [150, 64, 1, 129]
+    draw = np.random.default_rng(size)
+    keys, values = draw.normal(0, 3, (2, len(lengths), heads, room, size)).astype(np.float32)
+    owners = np.array([0, 0, 1, 2, 3])
+    places = np.array([lengths[0] - 2, *(length - 1 for length in lengths)])
+    q = draw.normal(size=(len(owners), heads * size)).astype(np.float32)
+    monkeypatch.setattr(lanes, "ALONE", 0)
+    found = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        found.append(compiled.attend(q, keys, values, owners, places))
+    assert (found[0] == found[1]).all()
+    allowed = jnp.arange(room) <= places[:, None, None, None]
+    want = model.attend(q.reshape(len(q), heads, 1, size), keys[owners], values[owners], allowed)
+    np.testing.assert_allclose(found[0].reshape(want.shape), want, atol=2e-5)  # scores of 30, values of 10
+
+
+@pytest.mark.parametrize("bits", [True, False])
+def test_a_row_read_by_the_kernels_does_not_depend_on_its_company(folder, kernel, bits):
+    fast = generate.load_any(str(folder), int8=bits)
     tokens = np.random.default_rng(0).integers(0, 300, (3, 8)).astype(np.int32)
     counts = np.array([5, 8, 1], np.int32)
 

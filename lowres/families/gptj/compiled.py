@@ -55,14 +55,14 @@ def _through(params: Layered, x: np.ndarray, spans: Sequence[range], cache: Host
         q, k, v, inner = products([(h, layer[name]) for name in ("q", "k", "v", "fc_in")])
         sizes = len(x), heads, size, tables[0].shape[1], room
         call("gptj_remember", q, k, v, *tables, keys, values, owners, places, *sizes)
-        attended = _attend(q, keys, values, owners, places)
+        attended = attend(q, keys, values, owners, places)
         call("gptj_gelu", inner, layer["fc_in_bias"], *inner.shape)
         of_attention, of_inner = products([(attended, layer["out"]), (inner, layer["fc_out"])])
         x = x + of_attention + of_inner + layer["fc_out_bias"]
     return x
 
 
-def _attend(q: np.ndarray, keys: np.ndarray, values: np.ndarray, owners: np.ndarray, places: np.ndarray) -> np.ndarray:
+def attend(q: np.ndarray, keys: np.ndarray, values: np.ndarray, owners: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Softmax attention of tokens q (n, D), at `places` of the texts `owners`, to their text up to them: (n, D)."""
     out, (_, heads, room, size) = np.empty_like(q), keys.shape
     count = helpful(8 * q.shape[1] * int(places.sum()))
