@@ -54,14 +54,27 @@ def fitted(model, c=1.0, gold=GOLD, texts=TRAIN, labels=LABELS, beta=1.0):
 # --- models ----------------------------------------------------------------------------------------------------------
 
 
-def test_tfidf_lr_is_scikit_learns_pipeline():
+@pytest.mark.parametrize(("balance", "weights"), [(0.0, None), (1.0, "balanced")])
+def test_tfidf_lr_is_scikit_learns_pipeline(balance, weights):
     union = make_union(
         TfidfVectorizer(ngram_range=(1, 2), token_pattern=WORD, sublinear_tf=True),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
     )
-    reference = LogisticRegression(C=10, max_iter=5000, tol=1e-7).fit(union.fit_transform(TRAIN), GOLD)
-    expected = reference.predict_proba(union.transform(TEST))
-    assert np.abs(fitted("tfidf-lr", 10.0).predict_proba(TEST) - expected).max() < 2e-3
+    few = np.flatnonzero((GOLD != 2) | (np.arange(len(GOLD)) < 20))  # one label is rarer
+    texts, gold = [TRAIN[k] for k in few], GOLD[few]
+    reference = LogisticRegression(C=10, max_iter=5000, tol=1e-7, class_weight=weights)
+    expected = reference.fit(union.fit_transform(texts), gold).predict_proba(union.transform(TEST))
+    made = fit_tfidf_lr(prepare(texts, Features(), binary=False), gold, LABELS, 10.0, balance=balance)
+    assert np.abs(made.predict_proba(TEST) - expected).max() < 2e-3
+
+
+def test_a_balanced_nb_svm_gives_a_rare_label_more():
+    few = np.flatnonzero((GOLD != 2) | (np.arange(len(GOLD)) < 20))
+    train, gold = prepare([TRAIN[k] for k in few], Features(), binary=True), GOLD[few]
+    plain, balanced = (
+        fit_nb_svm(train, gold, LABELS, 1.0, 1.0, balance=balance).predict_proba(TEST) for balance in (0.0, 1.0)
+    )
+    assert balanced[:, 2].mean() > 1.05 * plain[:, 2].mean()
 
 
 @pytest.mark.parametrize("labels", [2, 3])

@@ -160,22 +160,33 @@ def fit_majority(gold: np.ndarray, labels: Sequence[str], kind: TaskKind = "clas
 
 
 def fit_tfidf_lr(
-    train: Prepared, gold: np.ndarray, labels: Sequence[str], c: float, kind: TaskKind = "classification"
+    train: Prepared,
+    gold: np.ndarray,
+    labels: Sequence[str],
+    c: float,
+    kind: TaskKind = "classification",
+    balance: float = 0.0,
 ) -> Linear:
     """Logistic regression on tf-idf: multinomial, or of sets one label against the rest. gold: the texts' targets."""
     space = _Space.of(train.matrix)
     if labelling(kind).sets:
-        pairs = [_against_rest(space, gold[:, k].astype(bool), c) for k in range(len(labels))]
+        pairs = [_against_rest(space, gold[:, k].astype(bool), c, balance) for k in range(len(labels))]
         weights, bias = np.stack([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
         link: Link = "sigmoids"
     else:
-        weights, bias = _logistic(space, gold, len(labels), c)
+        weights, bias = _logistic(space, gold, len(labels), c, balance)
         link = "softmax"
     return Linear(tuple(labels), train.blocks, train.idf, _single(weights), _single(bias), link)
 
 
 def fit_nb_svm(
-    train: Prepared, gold: np.ndarray, labels: Sequence[str], c: float, beta: float, kind: TaskKind = "classification"
+    train: Prepared,
+    gold: np.ndarray,
+    labels: Sequence[str],
+    c: float,
+    beta: float,
+    kind: TaskKind = "classification",
+    balance: float = 0.0,
 ) -> Linear:
     """NB-SVM, one label against the rest (Wang and Manning 2012, section 2.3), on 0/1 features.
 
@@ -192,7 +203,7 @@ def fit_nb_svm(
         p = 1 + np.asarray(features[inside].sum(axis=0)).ravel()
         q = 1 + np.asarray(features[~inside].sum(axis=0)).ravel()
         ratio = np.log(p / p.sum()) - np.log(q / q.sum())
-        own, bias[k] = _against_rest(_Space.of(features.multiply(ratio).tocsr()), inside, c)
+        own, bias[k] = _against_rest(_Space.of(features.multiply(ratio).tocsr()), inside, c, balance)
         mean_size = np.abs(own).mean() if own.size else 0.0
         weights[k] = ratio * ((1 - beta) * mean_size + beta * own)
     link: Link = "sigmoids" if labelling(kind).sets else "one-vs-rest"
@@ -203,16 +214,19 @@ def _single(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def _against_rest(space: "_Space", inside: np.ndarray, c: float) -> tuple[np.ndarray, float]:
+def _against_rest(space: "_Space", inside: np.ndarray, c: float, balance: float) -> tuple[np.ndarray, float]:
     """Weights (features,) and bias of the log odds of one label. inside: (texts,) bool."""
-    weights, bias = _logistic(space, inside.astype(int), 2, c)
+    weights, bias = _logistic(space, inside.astype(int), 2, c, balance)
     return weights[1] - weights[0], float(bias[1] - bias[0])
 
 
-def _logistic(space: "_Space", gold: np.ndarray, labels: int, c: float) -> tuple[np.ndarray, np.ndarray]:
+def _logistic(
+    space: "_Space", gold: np.ndarray, labels: int, c: float, balance: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Softmax weights (labels, features) and bias (labels,) of an L2-penalised logistic regression.
 
-    A label that `gold` lacks scores far below the others; with one label alone there is nothing to train.
+    A label weighs its count to the power -balance; the weights of the texts have mean 1, so that C means the same. A
+    label that `gold` lacks scores far below the others; with one label alone there is nothing to train.
     """
     features = space.features
     weights, bias = np.zeros((labels, features.shape[1])), np.full(labels, _ABSENT)
@@ -221,9 +235,12 @@ def _logistic(space: "_Space", gold: np.ndarray, labels: int, c: float) -> tuple
         counts = np.bincount(gold, minlength=labels)
         bias[present] = np.log(counts[present] / counts.sum())
         return weights, bias
-    basis = space.basis
+    basis, weight = space.basis, None
+    if balance:
+        raw = np.bincount(gold).astype(float)[gold] ** -balance
+        weight = raw / raw.mean()
     model = LogisticRegression(C=c, max_iter=_MAX_ITERATIONS, tol=_TOLERANCE).fit(
-        features if basis is None else basis.rows, gold
+        features if basis is None else basis.rows, gold, weight
     )
     trained = model.coef_ if basis is None else basis.back(model.coef_, features)
     if len(present) == 2:

@@ -91,8 +91,8 @@ def _choose(
 
 def _fit(spec: BaselineSpec, train: Prepared, gold: np.ndarray, task: Task, c: float) -> Linear:
     if spec.model == "tfidf-lr":
-        return fit_tfidf_lr(train, gold, task.labels, c, task.kind)
-    return fit_nb_svm(train, gold, task.labels, c, spec.beta, task.kind)
+        return fit_tfidf_lr(train, gold, task.labels, c, task.kind, spec.balance)
+    return fit_nb_svm(train, gold, task.labels, c, spec.beta, task.kind, spec.balance)
 
 
 def _gold(documents: Sequence[Document], task: Task) -> np.ndarray:
