@@ -38,8 +38,8 @@ class BaselineSpec(Spec):
     """Inverse strength of the L2 penalty. "dev": the best of a small grid by macro-F1 on the subset's dev labels, every
     trial recorded. None: 10 for tfidf-lr, 1 for nb-svm, as published."""
     balance: float = added_later(0.0, neutral=0.0, ge=0, le=1)
-    """Weight of a label in the loss: its count to the power -balance, as of ULMFiT's classifiers; where one label stands
-    against the rest, of it and of the rest. 0: every text counts the same."""
+    """Weight of a label in the loss: its count to the power -balance, as for ULMFiT's classifiers; where one label
+    stands against the rest, of it and of the rest. 0: every text counts the same."""
     beta: float = Field(default=1.0, ge=0, le=1)
     """nb-svm: how much of the trained weights is used, the rest is their mean size. Wang and Manning 2012 take 0.25 for
     two equal classes; one label against the rest of many it costs dearly (dev macro-F1, 0.25 against 1: SIB-200

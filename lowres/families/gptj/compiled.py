@@ -27,9 +27,9 @@ class HostCache(NamedTuple):
 
 
 def empty_cache(config: Config, rows: int, size: int) -> HostCache:
-    """Nothing read yet, and room for `size` tokens a row; memory is taken where it is written."""
+    """Nothing read yet, and room for `size` tokens a row; what is in it there means nothing."""
     shape = config.n_layer, rows, config.n_head, size, config.head_dim
-    return HostCache(np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(rows, np.int32))
+    return HostCache(np.empty(shape, np.float32), np.empty(shape, np.float32), np.zeros(rows, np.int32))
 
 
 def read_on(
