@@ -1,8 +1,8 @@
 """Rows of float32 times matrices of 8 bits or of floats, and attention, by kernels in C; a processor alone has them.
 
 XLA reads the matrix of a single row in one thread, and makes floats of a layer's 8 bits before it multiplies them: four
-times the bytes to write and to read again. A token at a time is bound by memory; the kernels read a matrix once, in all
-threads, and widen 8 bits in registers. Inputs stay float32, so nothing is rounded that `layered` does not round.
+times the bytes to write and to read again. A token at a time is bound by memory; the kernels read a matrix once and
+widen 8 bits in registers. Inputs stay float32, so nothing is rounded that `layered` does not round.
 """
 
 import os
