@@ -17,7 +17,7 @@ from lowres.errors import RecipeError
 from lowres.experiment.plan import make_plan
 from lowres.recipe import load_recipe
 
-CARDS, RECIPES = 13, 9
+CARDS, RECIPES = 13, 10
 KINDS = {
     "corpus": CorpusCard,
     "task": TaskCard,
