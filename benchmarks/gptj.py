@@ -304,9 +304,8 @@ def main() -> None:
     if arguments.processor_time:
         global clock
         clock = time.process_time
-    os.environ.update(
-        worker_environment(arguments.threads, "cpu", True, default_store())
-    )  # JAX reads it at its first array
+    # JAX reads it at its first array
+    os.environ.update(worker_environment(arguments.threads, "cpu", True, default_store()))
     torch.set_num_threads(arguments.threads)
     sizes = SMALL if arguments.small else Sizes()
     made, equal = contenders(sizes, arguments.only)

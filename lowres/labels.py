@@ -177,3 +177,10 @@ def labelling(kind: TaskKind) -> Labelling:
 def spelled_set(names: Iterable[str]) -> str:
     """A set of labels as the string that tables hold."""
     return canonical_json(sorted(set(names)))
+
+
+def label_weights(targets: np.ndarray, labels: int, balance: float) -> np.ndarray:
+    """(labels,) float64: a label's count to the power -balance; of the texts the mean is 1. targets: (texts,)."""
+    counts = np.bincount(targets, minlength=labels).tolist()
+    raw = np.array([max(count, 1) ** -balance for count in counts])
+    return raw / (sum(raw[k] * count for k, count in enumerate(counts)) / len(targets))

@@ -77,7 +77,7 @@ class Candidates:
     def stubs(self, counted: np.ndarray, bits: int, threads: int) -> np.ndarray:
         """(n,) bool: which are template-made (see `lowres.corpus.stubs`). counted: (n,) bool, of whom 5-grams count.
 
-        The table of 2**bits counters is gone through in partitions of 8 MiB, each thread with one of its own.
+        The table of 2**bits counters is gone through in partitions, each thread with one of its own.
         """
         total, common = np.zeros(len(self), dtype=np.int64), np.zeros(len(self), dtype=np.int64)
         adding = Lock()

@@ -70,20 +70,21 @@ class CompiledCounts:
 
 
 @cache
-def _kernels() -> dict[str, Callable[..., None]] | None:
+def kernels() -> dict[str, Callable[..., None]] | None:
+    """The kernels by name; None where they are not built."""
     found = library()
     return None if isinstance(found, Missing) else found.functions(_SIGNATURES)
 
 
 def shingle_counts(bits: int) -> ShingleCounts | CompiledCounts:
     """A table of 2**bits counters: compiled where the kernels are built. Both count the same."""
-    functions = _kernels()
+    functions = kernels()
     return CompiledCounts(bits, functions) if functions else ShingleCounts(bits)
 
 
 def helping(threads: int) -> int:
     """How many of so many threads count faster than one: numpy's counting holds the interpreter's lock."""
-    return threads if _kernels() else 1
+    return threads if kernels() else 1
 
 
 def table_bits(source_bytes: int) -> int:

@@ -19,7 +19,7 @@ from lowres.families.baselines.features import (
     weighted,
 )
 from lowres.families.baselines.spec import Features
-from lowres.labels import labelling
+from lowres.labels import label_weights, labelling
 
 PUBLISHED_C = {"tfidf-lr": 10.0, "nb-svm": 1.0}
 _ABSENT = -30.0  # the score of a class that the subset lacks: a probability of about 1e-13
@@ -235,10 +235,8 @@ def _logistic(
         counts = np.bincount(gold, minlength=labels)
         bias[present] = np.log(counts[present] / counts.sum())
         return weights, bias
-    basis, weight = space.basis, None
-    if balance:
-        raw = np.bincount(gold).astype(float)[gold] ** -balance
-        weight = raw / raw.mean()
+    basis = space.basis
+    weight = label_weights(gold, labels, balance)[gold] if balance else None
     model = LogisticRegression(C=c, max_iter=_MAX_ITERATIONS, tol=_TOLERANCE).fit(
         features if basis is None else basis.rows, gold, weight
     )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lowres.cards import TaskKind
 from lowres.families.ulmfit.spec import ClassifierSettings
-from lowres.labels import THRESHOLD
+from lowres.labels import THRESHOLD, label_weights
 
 
 class LabelCrossEntropy(nn.CrossEntropyLoss):
@@ -66,10 +66,7 @@ class Output:
 
 def _one_label_loss(targets: np.ndarray, labels: int, settings: ClassifierSettings) -> nn.Module:
     """Labels weigh their count to the power -balance; mean 1 over the training texts. targets: (texts,)."""
-    counts = np.bincount(targets, minlength=labels).tolist()
-    raw = np.array([max(count, 1) ** -settings.balance for count in counts])
-    mean = sum(raw[k] * count for k, count in enumerate(counts)) / len(targets)
-    weight = torch.tensor(raw / mean, dtype=torch.float32)
+    weight = torch.tensor(label_weights(targets, labels, settings.balance), dtype=torch.float32)
     return LabelCrossEntropy(weight=weight, label_smoothing=settings.label_smoothing)
 
 
